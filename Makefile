@@ -1,0 +1,33 @@
+# Every target creates what it needs in .venv; only python3, make and git are expected.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.PHONY: demo test sweep bench lint clean
+.DEFAULT_GOAL := test
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/net2net demo --output demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+sweep: .venv/ready
+	$(BIN)/python -m pytest -n $(JOBS) -m sweep
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/run.py
+
+lint: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo

@@ -1,0 +1,215 @@
+"""Walks a graph and relates the axes of its values, operation by operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from net2net.axes._terms import UNIT, Atom, Term, lock, size, unify
+from net2net.capture import Graph, Node, Value
+
+Axes = tuple[Term, ...]
+Rule = Callable[["Inference", Node], Sequence[Sequence[Term]]]
+
+
+class Flow(Enum):
+    """How an operation treats one unit of an axis that passes through it: what lets a plan follow a value back
+    to the weights that make it."""
+
+    PASS = "each output unit is a sum or a selection of the input's entries of that unit"
+    SUM = "each output unit is the sum of that unit of every input"
+    PRODUCT = "each output unit is the product of that unit of every input"
+    ZERO = "a unit that is 0 stays 0"
+    AFFINE = "each output unit is normalised by itself or over its axis, then scaled and shifted by parameters"
+    CONTRACT = "a product of two tensors, summed over an axis"
+    OPAQUE = "nothing is known"
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """`node` sums over `term` the product of two operands, each (value, axis).
+
+    Where the second operand is hidden inside the operation (the state of a recurrent layer) it is None.
+    """
+
+    node: Node
+    term: Term
+    weight: tuple[Value, int]
+    other: tuple[Value, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """`node` reduces `value` over `term`: "mean", "sum", "max", or "moments" (mean and variance)."""
+
+    node: Node
+    term: Term
+    value: Value
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Normalisation:
+    """`node` normalises `value` over `term`: "rms" or "layer" (the mean is subtracted) or "group".
+
+    `gain` multiplies the result; the factor is `gain + gain_offset` (Gemma stores the gain less 1).
+    """
+
+    node: Node
+    term: Term
+    value: Value
+    kind: str
+    gain: Value | None
+    shift: Value | None
+    eps: float | None
+    gain_offset: float = 0.0
+
+
+_RULES: dict[str, tuple[Rule, Flow]] = {}
+
+
+def rule(*ops: str, flow: Flow = Flow.OPAQUE) -> Callable[[Rule], Rule]:
+    """Register the rule of the operations named, e.g. `@rule("aten.linear", flow=Flow.CONTRACT)`.
+
+    A rule gets the inference and the node, relates the axes of the inputs, and returns the axes of each output.
+    """
+
+    def register(function: Rule) -> Rule:
+        for op in ops:
+            _RULES[op] = (function, flow)
+        return function
+
+    return register
+
+
+def base_name(op: str) -> str:
+    """The operation's name without the underscore of its in-place variant."""
+    return op[:-1] if op.endswith("_") and not op.endswith("__") else op
+
+
+def flow_of(node: Node) -> Flow:
+    """How the node's operation treats the units that pass through it."""
+    found = _RULES.get(node.op) or _RULES.get(base_name(node.op))
+    if found is not None:
+        return found[1]
+    return _RULES["pointwise"][1] if node.pointwise else Flow.OPAQUE
+
+
+@dataclass
+class Inference:
+    """The axes of every value of a graph, and the places where units of an axis are mixed."""
+
+    graph: Graph
+    axes: dict[Value, Axes] = field(default_factory=dict)
+    contractions: list[Contraction] = field(default_factory=list)
+    reductions: list[Reduction] = field(default_factory=list)
+    normalisations: list[Normalisation] = field(default_factory=list)
+
+    def of(self, value: Value) -> Axes:
+        """The axes of a value; a constant that no operation made has locked axes."""
+        if value not in self.axes:
+            reason = f"it reaches the constant '{value.name}'"
+            self.axes[value] = tuple(self.fresh(s, reason) for s in value.shape)
+        return self.axes[value]
+
+    def fresh(self, length: int, reason: str | None = None) -> Term:
+        """A new axis, locked if a reason is given."""
+        return Atom(length, reason) if length != 1 else UNIT
+
+    def fixed(self, node: Node, shape: Sequence[int], reason: str) -> Axes:
+        """New locked axes for a shape."""
+        return tuple(self.fresh(s, f"{reason} ({node.where})") for s in shape)
+
+    def lock_axes(self, value: Value, node: Node, reason: str, dims: Sequence[int] | None = None) -> None:
+        """Lock some axes of a value (all of them by default)."""
+        for dim in range(len(value.shape)) if dims is None else dims:
+            lock(self.of(value)[dim], f"{reason} ({node.where})")
+
+    def broadcast(self, node: Node, operands: Sequence[Axes]) -> Axes:
+        """The axes of operands combined unit by unit: aligned at the end, axes of size 1 stretched."""
+        result: list[Term] = [UNIT] * max(map(len, operands), default=0)
+        for axes in operands:
+            offset = len(result) - len(axes)
+            for dim, term in enumerate(axes, start=offset):
+                if size(term) == 1:
+                    continue
+                if size(result[dim]) == 1:
+                    result[dim] = term
+                else:
+                    unify(result[dim], term, node.where)
+        return tuple(result)
+
+    def contract(self, node: Node, left: tuple[Value, int], right: tuple[Value, int]) -> None:
+        """Record that the node sums over an axis that both operands have."""
+        self.sums(node, self.of(left[0])[left[1]], right, left)
+
+    def sums(
+        self, node: Node, term: Term, weight: tuple[Value, int], other: tuple[Value, int] | None = None
+    ) -> None:
+        """Record that the node sums over `term`, which is the whole of an axis of `weight`."""
+        unify(term, self.of(weight[0])[weight[1]], node.where)
+        self.contractions.append(Contraction(node, term, weight, other))
+
+    def normalise(self, node: Node, value: Value, dim: int, kind: str) -> None:
+        """Record that the node normalises a value over one of its axes, with the node's own gain and shift."""
+        self.normalisations.append(
+            Normalisation(
+                node, self.of(value)[dim], value, kind, node.get("weight"), node.get("bias"), node.get("eps")
+            )
+        )
+
+    def reduce(self, node: Node, value: Value, dims: Sequence[int], kind: str) -> None:
+        """Record that the node reduces a value over some of its axes."""
+        for dim in dims:
+            if value.shape[dim] != 1:
+                self.reduce_term(node, value, self.of(value)[dim], kind)
+
+    def reduce_term(self, node: Node, value: Value, term: Term, kind: str) -> None:
+        """Record that the node reduces a value over an axis, or over a factor of one."""
+        self.reductions.append(Reduction(node, term, value, kind))
+
+
+def infer(graph: Graph) -> Inference:
+    """Relate the axes of every value of the graph. Operations with no rule lock the axes that they touch."""
+    inference = Inference(graph)
+    for name, value in graph.state.items():
+        constant = value.kind == "buffer" and not _is_statistic(value)
+        reason = f"the buffer '{name}' holds constants" if constant else None
+        inference.axes[value] = tuple(inference.fresh(s, reason) for s in value.shape)
+    for value in graph.inputs:
+        inference.axes[value] = tuple(inference.fresh(s, f"it reaches the input '{value.name}'") for s in value.shape)
+    for node in graph.nodes:
+        _apply_rule(inference, node)
+    for name, value in graph.outputs.items():
+        for dim, term in enumerate(inference.of(value)):
+            lock(term, f"it reaches axis {dim} of the output '{name}'")
+    return inference
+
+
+def _apply_rule(inference: Inference, node: Node) -> None:
+    found = _RULES.get(node.op) or _RULES.get(base_name(node.op))
+    if found is None and node.pointwise:
+        found = _RULES["pointwise"]
+    results: Any = found[0](inference, node) if found is not None else _without_rule(inference, node)
+    for value, axes in zip(node.outputs, results, strict=True):
+        axes = tuple(axes)
+        if tuple(map(size, axes)) != value.shape:
+            axes = _without_rule(inference, node)[node.outputs.index(value)]
+        inference.axes[value] = axes
+
+
+def _without_rule(inference: Inference, node: Node) -> list[Axes]:
+    for value in node.inputs:
+        inference.lock_axes(value, node, "an operation with no rule")
+    return [inference.fixed(node, value.shape, "an operation with no rule") for value in node.outputs]
+
+
+def _is_statistic(value: Value) -> bool:
+    """Whether every use of a buffer is as the running statistics of a normalisation, which grow with it."""
+    return bool(value.consumers) and all(
+        node.op in ("aten.batch_norm", "aten.instance_norm")
+        and value in (node.get("running_mean"), node.get("running_var"))
+        for node in value.consumers
+    )

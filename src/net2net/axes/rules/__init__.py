@@ -1,0 +1,36 @@
+"""What each operation says about axes: one file per family. A new operation is one function here.
+
+Importing this package registers every rule.
+"""
+
+from net2net.axes.rules import (
+    attention,
+    convolution,
+    creation,
+    indexing,
+    joining,
+    linear,
+    normalisation,
+    pointwise,
+    pooling,
+    recurrent,
+    reduction,
+    shape,
+    spatial,
+)
+
+__all__ = [
+    "attention",
+    "convolution",
+    "creation",
+    "indexing",
+    "joining",
+    "linear",
+    "normalisation",
+    "pointwise",
+    "pooling",
+    "recurrent",
+    "reduction",
+    "shape",
+    "spatial",
+]

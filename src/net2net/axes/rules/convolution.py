@@ -1,0 +1,47 @@
+"""Convolutions, plain, grouped, depthwise and transposed, in any number of spatial dimensions."""
+
+from __future__ import annotations
+
+from net2net.axes._inference import Axes, Contraction, Flow, Inference, rule
+from net2net.axes._terms import Term, product, size, unflatten, unify
+from net2net.capture import Node
+
+
+@rule("aten.conv1d", "aten.conv2d", "aten.conv3d", flow=Flow.CONTRACT)
+def convolution(inference: Inference, node: Node) -> list[Axes]:
+    """W is (groups x out, in, kernel...); groups pair blocks of input channels with blocks of output channels."""
+    x, weight, groups = node["input"], node["weight"], node["groups"]
+    spatial = len(weight.shape) - 2
+    channel = len(x.shape) - spatial - 1
+    of_weight = inference.of(weight)
+    group, inner = _blocks(inference.of(x)[channel], groups, node)
+    unify(inner, of_weight[1], node.where)
+    out_group, _ = _blocks(of_weight[0], groups, node)
+    unify(group, out_group, node.where)
+    inference.contractions.append(Contraction(node, inner, (weight, 1), (x, channel)))
+    return [_result(inference, node, of_weight[0], channel)]
+
+
+@rule("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d", flow=Flow.CONTRACT)
+def transposed(inference: Inference, node: Node) -> list[Axes]:
+    """W is (groups x in, out, kernel...)."""
+    x, weight, groups = node["input"], node["weight"], node["groups"]
+    channel = len(x.shape) - len(weight.shape) + 1
+    of_weight = inference.of(weight)
+    group, inner = _blocks(inference.of(x)[channel], groups, node)
+    weight_group, weight_inner = _blocks(of_weight[0], groups, node)
+    unify(group, weight_group, node.where)
+    unify(inner, weight_inner, node.where)
+    inference.contractions.append(Contraction(node, inner, (weight, 0), (x, channel)))
+    return [_result(inference, node, product([group, of_weight[1]]), channel)]
+
+
+def _blocks(term: Term, groups: int, node: Node) -> list[Term]:
+    return unflatten(term, [groups, size(term) // groups], node.where)
+
+
+def _result(inference: Inference, node: Node, out: Term, channel: int) -> Axes:
+    if node["bias"] is not None:
+        unify(out, inference.of(node["bias"])[0], node.where)
+    spatial = node.output.shape[channel + 1 :]
+    return (*inference.of(node["input"])[:channel], out, *inference.fixed(node, spatial, "a spatial axis"))

@@ -1,0 +1,89 @@
+"""Operations that lay axes end to end, or take parts of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from net2net.axes._inference import Axes, Flow, Inference, rule
+from net2net.axes._terms import Term, concat, lock, split, unify
+from net2net.capture import Node
+
+
+@rule("aten.cat", "aten.concat", "aten.concatenate", flow=Flow.PASS)
+def cat(inference: Inference, node: Node) -> list[Axes]:
+    """One axis is the concatenation, the others are shared."""
+    values = [v for v in node["tensors"] if len(v.shape) == len(node.output.shape)]
+    dim = node["dim"] % len(node.output.shape)
+    parts = [inference.of(v)[dim] for v in values]
+    others = [(*axes[:dim], *axes[dim + 1 :]) for axes in map(inference.of, values)]
+    shared = inference.broadcast(node, others)
+    return [(*shared[:dim], concat(parts), *shared[dim:])]
+
+
+@rule("aten.stack", flow=Flow.PASS)
+def stack(inference: Inference, node: Node) -> list[Axes]:
+    """A new axis, whose places are the tensors of the list."""
+    shared = inference.broadcast(node, [inference.of(v) for v in node["tensors"]])
+    dim = node["dim"] % len(node.output.shape)
+    new = inference.fixed(node, [len(node["tensors"])], "its places are the tensors of a list")
+    return [(*shared[:dim], *new, *shared[dim:])]
+
+
+def _parts(inference: Inference, node: Node, sizes: Sequence[int], equal: bool) -> list[Axes]:
+    axes = inference.of(node["self"])
+    dim = node["dim"] % len(axes)
+    parts: list[Term] = split(axes[dim], sizes, node.where) if len(sizes) > 1 else [axes[dim]]
+    if equal:  # one number gives the sizes of all parts, so they must stay equal
+        for part, length in zip(parts[1:], sizes[1:], strict=True):
+            if length == sizes[0]:
+                unify(parts[0], part, node.where)
+    return [(*axes[:dim], part, *axes[dim + 1 :]) for part in parts]
+
+
+@rule("aten.split", "aten.chunk", "aten.split_with_sizes", "aten.tensor_split", "aten.unsafe_chunk", flow=Flow.PASS)
+def split_(inference: Inference, node: Node) -> list[Axes]:
+    """An axis taken apart, by one size or by a list of sizes."""
+    dim = node["dim"] % len(node["self"].shape)
+    sizes = [v.shape[dim] for v in node.outputs]
+    listed = isinstance(node.get("split_size", node.get("split_sizes")), (list, tuple))
+    return _parts(inference, node, sizes, equal=not listed)
+
+
+@rule("aten.unbind", flow=Flow.PASS)
+def unbind(inference: Inference, node: Node) -> list[Axes]:
+    """Every place of an axis becomes a tensor of its own."""
+    axes = inference.of(node["self"])
+    dim = node["dim"] % len(axes)
+    lock(axes[dim], f"its places are picked one by one ({node.where})")
+    return [(*axes[:dim], *axes[dim + 1 :])] * len(node.outputs)
+
+
+@rule("aten.select", flow=Flow.PASS)
+def select(inference: Inference, node: Node) -> list[Axes]:
+    """One place of an axis."""
+    axes = inference.of(node["self"])
+    dim = node["dim"] % len(axes)
+    lock(axes[dim], f"one of its places is picked by number ({node.where})")
+    return [(*axes[:dim], *axes[dim + 1 :])]
+
+
+@rule("aten.slice", "aten.narrow", flow=Flow.PASS)
+def slice_(inference: Inference, node: Node) -> list[Axes]:
+    """A stretch of an axis; with a step, places are picked by number."""
+    x, out = node["self"], node.output
+    axes = list(inference.of(x))
+    dim = node["dim"] % len(axes)
+    length, step = x.shape[dim], node.get("step", 1)
+    start = node.get("start") or 0
+    start = max(start + length, 0) if start < 0 else min(start, length)
+    if out.shape[dim] == length:
+        return [tuple(axes)]
+    if step != 1:
+        lock(axes[dim], f"its places are picked in steps ({node.where})")
+        axes[dim] = inference.fixed(node, [out.shape[dim]], "places picked in steps")[0]
+        return [tuple(axes)]
+    sizes = [start, out.shape[dim], length - start - out.shape[dim]]
+    kept = [s > 0 for s in sizes]
+    parts = iter(split(axes[dim], [s for s in sizes if s > 0], node.where))
+    axes[dim] = [next(parts) if k else None for k in kept][1] or inference.fresh(0, "an empty slice")
+    return [tuple(axes)]

@@ -1,0 +1,94 @@
+"""Operations that look at a whole axis at once: sums, means, maxima, softmax, sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from net2net.axes._inference import Axes, Flow, Inference, rule
+from net2net.axes._terms import UNIT
+from net2net.capture import Node
+
+
+def _dims(node: Node) -> list[int]:
+    rank, dims = len(node["self"].shape), node.get("dim")
+    if dims is None or (isinstance(dims, Sequence) and not dims):
+        return list(range(rank))
+    return [d % rank for d in ([dims] if isinstance(dims, int) else dims)] if rank else []
+
+
+def _without(inference: Inference, node: Node, dims: Sequence[int]) -> list[Axes]:
+    keep = len(node.output.shape) == len(node["self"].shape)
+    axes = inference.of(node["self"])
+    result = tuple((UNIT if d in dims else a) for d, a in enumerate(axes) if keep or d not in dims)
+    return [result] * len(node.outputs)
+
+
+@rule("aten.mean", flow=Flow.PASS)
+def mean(inference: Inference, node: Node) -> list[Axes]:
+    """Unchanged when every unit of the axis is copied equally often."""
+    inference.reduce(node, node["self"], _dims(node), "mean")
+    return _without(inference, node, _dims(node))
+
+
+@rule("aten.sum", flow=Flow.PASS)
+def sum_(inference: Inference, node: Node) -> list[Axes]:
+    """A contraction with ones."""
+    inference.reduce(node, node["self"], _dims(node), "sum")
+    return _without(inference, node, _dims(node))
+
+
+@rule("aten.amax", "aten.amin", "aten.max", "aten.min", "aten.all", "aten.any", "aten.logsumexp_max")
+def maximum(inference: Inference, node: Node) -> list[Axes]:
+    """Unchanged by copies. With two operands it is pointwise; with a dimension it also gives positions."""
+    if node.get("other") is not None:
+        return [inference.broadcast(node, [inference.of(v) for v in node.inputs])]
+    kind = "max" if len(node.outputs) == 1 else "positions"
+    if kind == "positions":
+        inference.lock_axes(node["self"], node, "positions along it are compared", _dims(node))
+    inference.reduce(node, node["self"], _dims(node), kind)
+    return _without(inference, node, _dims(node))
+
+
+@rule("aten.var", "aten.std", "aten.var_mean", "aten.std_mean")
+def variance(inference: Inference, node: Node) -> list[Axes]:
+    """The biased variance is a mean; the unbiased one divides by n - 1, which copies don't keep."""
+    biased = node.get("correction") == 0 or node.get("unbiased") is False
+    if biased:
+        inference.reduce(node, node["self"], _dims(node), "moments")
+    else:
+        inference.lock_axes(node["self"], node, "an unbiased variance over it", _dims(node))
+    return _without(inference, node, _dims(node))
+
+
+@rule("aten.prod", "aten.norm", "aten.linalg_vector_norm", "aten.logsumexp", "aten.argmax", "aten.argmin",
+      "aten.nansum", "aten.median", "aten.count_nonzero", "aten.mode", "aten.nanmean", "aten.quantile")  # fmt: skip
+def other_reduction(inference: Inference, node: Node) -> list[Axes]:
+    """Depends on how many units there are."""
+    inference.lock_axes(node["self"], node, "a reduction that copies or new units would change", _dims(node))
+    return _without(inference, node, _dims(node))
+
+
+@rule("aten.softmax", "aten.log_softmax", "aten._softmax", "aten._log_softmax", "aten.special_softmax",
+      "aten.softmin", "aten.cumsum", "aten.cumprod", "aten.logcumsumexp", "aten.cummax", "aten.cummin",
+      "aten._safe_softmax", "aten.renorm")  # fmt: skip
+def along(inference: Inference, node: Node) -> list[Axes]:
+    """Every entry depends on all entries of the axis."""
+    inference.lock_axes(node["self"], node, "every entry depends on all others along it", _dims(node))
+    return [inference.of(node["self"])] * len(node.outputs)
+
+
+@rule("aten.topk", "aten.sort", "aten.argsort", "aten.kthvalue", "aten.msort")
+def ordered(inference: Inference, node: Node) -> list[Axes]:
+    """Entries compete along the axis."""
+    x = node["self"]
+    dim = (node.get("dim") if node.get("dim") is not None else -1) % max(len(x.shape), 1)
+    inference.lock_axes(x, node, "entries compete along it", [dim])
+    result = []
+    for value in node.outputs:
+        axes = list(inference.of(x))
+        if len(value.shape) == len(axes):
+            axes[dim] = inference.fixed(node, [value.shape[dim]], "the winners of a competition")[0]
+        else:
+            del axes[dim]
+        result.append(tuple(axes))
+    return result

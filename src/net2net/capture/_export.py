@@ -1,0 +1,246 @@
+"""Capture with `torch.export`, on a copy that shares the model's tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from net2net.capture._graph import Graph, Kind, Node, Value
+from net2net.capture._structure import structural_copy
+from net2net.errors import CaptureError
+
+Inputs = torch.Tensor | tuple[Any, ...] | dict[str, Any]
+
+# A ModelOutput of transformers carries these beside its result; they are no part of the function to preserve.
+_SIDE_OUTPUTS = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "encoder_", "decoder_")
+_KINDS: dict[InputKind, Kind] = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+    InputKind.USER_INPUT: "input",
+}
+
+
+def split_inputs(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of `example_inputs`: a tensor, a tuple, or a dict of keywords."""
+    if isinstance(inputs, torch.Tensor):
+        return (inputs,), {}
+    if isinstance(inputs, dict) or hasattr(inputs, "keys"):
+        return (), dict(inputs)
+    if isinstance(inputs, (tuple, list)):
+        return tuple(inputs), {}
+    raise CaptureError(
+        f"example_inputs is a {type(inputs).__name__}; give a tensor, a tuple of positional arguments or a dict of "
+        "keyword arguments."
+    )
+
+
+def capture(model: nn.Module, inputs: Inputs) -> Graph:
+    """The graph of `model` on `inputs`, in eval mode. The model may be on the meta device.
+
+    Raises:
+        CaptureError: `torch.export` refuses the model; the message has its reason and the ways out.
+    """
+    args, kwargs = split_inputs(inputs)
+    model = structural_copy(model).eval()
+    ties = _ties(model)
+    for module in model.modules():
+        if getattr(getattr(module, "config", None), "use_cache", False):
+            module.config.use_cache = False  # type: ignore[union-attr]  # a cache is state, not a result
+    device = next((tensor.device for tensor in model.parameters()), None)
+    if device is not None:
+        args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
+    try:
+        with torch.no_grad(), _plain_operations(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(model, args, kwargs, strict=False)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise CaptureError(
+            f"torch.export can't capture {type(model).__name__}: {type(error).__name__}: {reason[0]}\n"
+            "Check that the model runs on the example inputs. If its forward branches on the values of a tensor, "
+            "replace the branch by torch.where or torch.cond, or grow the submodules around it one by one."
+        ) from error
+    return _Reader(program, ties).read()
+
+
+@contextlib.contextmanager
+def _plain_operations() -> Iterator[None]:
+    """Turn off the fused inference path of nn.MultiheadAttention: one opaque operation hides all the axes."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _ties(model: nn.Module) -> dict[str, str]:
+    first: dict[int, str] = {}
+    ties = {}
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in tensors:
+        if first.setdefault(id(tensor), name) != name:
+            ties[name] = first[id(tensor)]
+    return ties
+
+
+class _Reader:
+    """Reads an exported program into a Graph, opening the wrappers that hold a subgraph."""
+
+    def __init__(self, program: torch.export.ExportedProgram, ties: dict[str, str]) -> None:
+        self.program = program
+        self.ties = ties
+        self.nodes: list[Node] = []
+        self.state: dict[str, Value] = {}
+        self.inputs: list[Value] = []
+        self.casts_to_float32 = False
+        self.written: dict[Value, Value] = {}
+        self.mutated: set[Value] = set()
+
+    def read(self) -> Graph:
+        specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+        environment: dict[Any, Any] = {}
+        for fx_node in self.program.graph.nodes:
+            if fx_node.op == "placeholder":
+                environment[fx_node] = self._placeholder(fx_node, specs.get(fx_node.name))
+        results = self._run(self.program.graph_module, environment)
+        specs_out = self.program.graph_signature.output_specs
+        user = [
+            result
+            for result, spec in zip(results, specs_out, strict=True)
+            if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
+        ]
+        return Graph(
+            self.nodes, self.state, self.inputs, self._outputs(user), self.ties, self.casts_to_float32, self.mutated
+        )
+
+    def _outputs(self, results: list[Any]) -> dict[str, Value]:
+        spec = self.program.call_spec.out_spec
+        assert spec is not None
+        paths = [path for path, _ in pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(len(results))), spec))[0]]
+        named = {
+            pytree.keystr(path).strip("[]'.") or "output": result
+            for path, result in zip(paths, results, strict=True)
+            if isinstance(result, Value)
+        }
+        if spec.type is not None and any(base.__name__ == "ModelOutput" for base in spec.type.__mro__):
+            logits = {name: value for name, value in named.items() if "logits" in name}
+            named = logits or {n: v for n, v in named.items() if not n.startswith(_SIDE_OUTPUTS)} or named
+        return named
+
+    def _placeholder(self, fx_node: torch.fx.Node, spec: Any) -> Any:
+        example = fx_node.meta.get("val")
+        if not isinstance(example, torch.Tensor):
+            return example
+        kind = _KINDS.get(spec.kind, "constant") if spec is not None else "constant"
+        name = spec.target if spec is not None and spec.target is not None else fx_node.name
+        if kind in ("parameter", "buffer"):
+            name = self.ties.get(name, name)
+            if name in self.state:
+                return self.state[name]
+        value = Value(name, tuple(map(int, example.shape)), example.dtype, kind)
+        if value.is_state:
+            self.state[name] = value
+        elif kind == "input":
+            self.inputs.append(value)
+        return value
+
+    def _run(self, module: torch.fx.GraphModule, environment: dict[Any, Any]) -> list[Any]:
+        for fx_node in module.graph.nodes:
+            if fx_node.op == "get_attr":
+                attribute = operator.attrgetter(fx_node.target)(module)
+                environment[fx_node] = (
+                    attribute
+                    if isinstance(attribute, torch.fx.GraphModule)
+                    else Value(str(fx_node.target), tuple(attribute.shape), attribute.dtype, "constant")
+                )
+            elif fx_node.op == "output":
+                (results,) = fx_node.args
+                results = results if isinstance(results, (list, tuple)) else (results,)
+                return list(self._deep(results, environment))
+            elif fx_node.op == "call_function":
+                environment[fx_node] = self._call(fx_node, environment)
+        return []
+
+    def _call(self, fx_node: torch.fx.Node, environment: dict[Any, Any]) -> Any:
+        arguments, keywords = self._deep(fx_node.args, environment), self._deep(fx_node.kwargs, environment)
+        if fx_node.target is operator.getitem:
+            return arguments[0][arguments[1]]
+        subgraph = next((a for a in arguments if isinstance(a, torch.fx.GraphModule)), None)
+        if subgraph is not None:  # set-grad and autocast wrappers: (settings..., subgraph, *operands)
+            operands = arguments[arguments.index(subgraph) + 1 :]
+            placeholders = [n for n in subgraph.graph.nodes if n.op == "placeholder"]
+            return tuple(self._run(subgraph, dict(zip(placeholders, operands, strict=True))))
+        return self._operation(fx_node, arguments, keywords)
+
+    def _record_write(self, node: Node) -> None:
+        """An in-place operation: later readers of its target see the result, and what it is a view of changes."""
+        target = node.inputs[0]
+        self.written[target] = node.output
+        base = target
+        while base.producer is not None and base.producer.inputs:
+            base = base.producer.inputs[0]
+            self.mutated.add(base)
+
+    def _deep(self, argument: Any, environment: dict[Any, Any]) -> Any:
+        if isinstance(argument, torch.fx.Node):
+            found = environment[argument]
+            while isinstance(found, Value) and found in self.written:
+                found = self.written[found]
+            return found
+        if isinstance(argument, (list, tuple)):
+            return tuple(self._deep(a, environment) for a in argument)
+        if isinstance(argument, dict):
+            return {k: self._deep(a, environment) for k, a in argument.items()}
+        return argument
+
+    def _operation(self, fx_node: torch.fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        target: Any = fx_node.target
+        if not isinstance(target, torch._ops.OpOverload):
+            name, bound, pointwise = str(getattr(target, "__name__", target)), {}, False
+            bound = {str(i): a for i, a in enumerate(arguments)} | keywords
+        else:
+            name = target._schema.name.replace("::", ".")
+            bound = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
+            bound |= {a.name: v for a, v in zip(target._schema.arguments, arguments, strict=False)} | keywords
+            pointwise = torch.Tag.pointwise in target.tags
+        example = fx_node.meta.get("val")
+        examples = example if isinstance(example, (list, tuple)) else (example,)
+        outputs = tuple(
+            Value(
+                fx_node.name if len(examples) == 1 else f"{fx_node.name}.{i}",
+                tuple(map(int, e.shape)),
+                e.dtype,
+                "computed",
+            )
+            if isinstance(e, torch.Tensor)
+            else e
+            for i, e in enumerate(examples)
+        )
+        node = Node(name, bound, tuple(o for o in outputs if isinstance(o, Value)), _module_of(fx_node), pointwise)
+        if not node.outputs:  # assertions and the like
+            return example
+        for value in node.outputs:
+            value.producer = node
+        for value in node.inputs:
+            value.consumers.append(node)
+            if bound.get("dtype") == torch.float32 and value.dtype.is_floating_point:
+                self.casts_to_float32 = True
+        self.nodes.append(node)
+        if name.endswith("_") and node.inputs:
+            self._record_write(node)
+        return outputs if isinstance(example, (list, tuple)) else outputs[0]
+
+
+def _module_of(fx_node: torch.fx.Node) -> str:
+    stack = fx_node.meta.get("nn_module_stack")
+    return str(list(stack.values())[-1][0]) if stack else ""

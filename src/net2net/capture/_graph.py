@@ -1,0 +1,90 @@
+"""The graph of a captured network: values, the nodes that compute them, and where each came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
+
+
+@dataclass(eq=False, slots=True)
+class Value:
+    """A tensor in the graph. `name` is the state-dict key of a parameter or buffer, else the graph's own name."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    kind: Kind
+    producer: Node | None = None
+    consumers: list[Node] = field(default_factory=list)
+
+    @property
+    def is_state(self) -> bool:
+        """Whether the value is stored in the model rather than computed."""
+        return self.kind in ("parameter", "buffer")
+
+    def __repr__(self) -> str:
+        return f"{self.name}{list(self.shape)}"
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One ATen operation: its arguments by the names of the operation's schema, defaults filled in."""
+
+    op: str
+    arguments: dict[str, Any]
+    outputs: tuple[Value, ...]
+    module: str
+    pointwise: bool = False
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.arguments.get(name, default)
+
+    @property
+    def output(self) -> Value:
+        return self.outputs[0]
+
+    @property
+    def inputs(self) -> list[Value]:
+        """Every tensor argument, lists flattened, in order."""
+        return list(_values(self.arguments.values()))
+
+    @property
+    def where(self) -> str:
+        """The operation and the module that runs it, for messages."""
+        return f"{self.op} in '{self.module}'" if self.module else f"{self.op} in the model's own forward"
+
+    def __repr__(self) -> str:
+        return f"{', '.join(map(repr, self.outputs))} = {self.op}({', '.join(map(repr, self.inputs))})"
+
+
+@dataclass(eq=False, slots=True)
+class Graph:
+    """What a network computes.
+
+    `ties` maps each further name of a shared tensor to its first name; `mutated` are the values that an in-place
+    operation may write to through a view.
+    """
+
+    nodes: list[Node]
+    state: dict[str, Value]
+    inputs: list[Value]
+    outputs: dict[str, Value]
+    ties: dict[str, str]
+    casts_to_float32: bool
+    mutated: set[Value]
+
+
+def _values(arguments: Any) -> Iterator[Value]:
+    for argument in arguments:
+        if isinstance(argument, Value):
+            yield argument
+        elif isinstance(argument, (list, tuple)):
+            yield from _values(argument)

@@ -1,0 +1,37 @@
+"""Copies of a module tree that share, or replace, its tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from net2net.errors import CaptureError
+
+
+def structural_copy(
+    model: nn.Module, replace: Callable[[str, torch.Tensor], torch.Tensor] | None = None
+) -> nn.Module:
+    """A copy of the module tree in which every parameter and buffer `t` is `replace(name, t)`.
+
+    With no `replace` the tensors themselves are shared, so the copy costs no memory and its modes and
+    attributes can be changed without touching the model. Shared tensors stay shared; hooks and attributes are
+    copied as `copy.deepcopy` does.
+
+    Raises:
+        CaptureError: the model holds something that can't be copied.
+    """
+    memo: dict[int, object] = {}
+    tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    for name, tensor in tensors:
+        if id(tensor) not in memo:
+            memo[id(tensor)] = tensor if replace is None else replace(name, tensor)
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:
+        raise CaptureError(
+            f"{type(model).__name__} can't be copied: {error}. Remove the attribute that doesn't copy (a lock, a "
+            "generator, an open file) before growing, and set it again on the student."
+        ) from error
