@@ -11,6 +11,7 @@ from net2net.axes._inference import (
     infer,
     rule,
 )
+from net2net.axes._patterns import recognise_rms
 from net2net.axes._terms import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "head",
     "infer",
     "lock",
+    "recognise_rms",
     "resolve",
     "rule",
     "rules",

@@ -106,6 +106,8 @@ class Inference:
     contractions: list[Contraction] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
     normalisations: list[Normalisation] = field(default_factory=list)
+    _by_node: dict[Node, list[Contraction]] | None = field(default=None, repr=False)
+    _counted: int = field(default=0, repr=False)
 
     def of(self, value: Value) -> Axes:
         """The axes of a value; a constant that no operation made has locked axes."""
@@ -159,6 +161,14 @@ class Inference:
                 node, self.of(value)[dim], value, kind, node.get("weight"), node.get("bias"), node.get("eps")
             )
         )
+
+    def contractions_at(self, node: Node) -> list[Contraction]:
+        """The contractions of one node."""
+        if self._by_node is None or self._counted != len(self.contractions):
+            self._by_node, self._counted = {}, len(self.contractions)
+            for contraction in self.contractions:
+                self._by_node.setdefault(contraction.node, []).append(contraction)
+        return self._by_node.get(node, [])
 
     def reduce(self, node: Node, value: Value, dims: Sequence[int], kind: str) -> None:
         """Record that the node reduces a value over some of its axes."""

@@ -72,6 +72,20 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     return _Reader(program, ties).read()
 
 
+def named_outputs(result: Any) -> dict[str, Any]:
+    """The leaves of what a model gives back, by name: the part of it that a growth preserves.
+
+    Of the ModelOutput of a Hugging Face model these are the logits where there are some; caches, hidden states and
+    attentions are no part of the result.
+    """
+    leaves = pytree.tree_flatten_with_path(result)[0]
+    named = {pytree.keystr(path).strip("[]'.") or "output": leaf for path, leaf in leaves if leaf is not None}
+    if any(base.__name__ == "ModelOutput" for base in type(result).__mro__):
+        logits = {name: leaf for name, leaf in named.items() if "logits" in name}
+        return logits or {n: v for n, v in named.items() if not n.startswith(_SIDE_OUTPUTS)} or named
+    return named
+
+
 @contextlib.contextmanager
 def _plain_operations() -> Iterator[None]:
     """Turn off the fused inference path of nn.MultiheadAttention: one opaque operation hides all the axes."""
@@ -126,16 +140,8 @@ class _Reader:
     def _outputs(self, results: list[Any]) -> dict[str, Value]:
         spec = self.program.call_spec.out_spec
         assert spec is not None
-        paths = [path for path, _ in pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(len(results))), spec))[0]]
-        named = {
-            pytree.keystr(path).strip("[]'.") or "output": result
-            for path, result in zip(paths, results, strict=True)
-            if isinstance(result, Value)
-        }
-        if spec.type is not None and any(base.__name__ == "ModelOutput" for base in spec.type.__mro__):
-            logits = {name: value for name, value in named.items() if "logits" in name}
-            named = logits or {n: v for n, v in named.items() if not n.startswith(_SIDE_OUTPUTS)} or named
-        return named
+        named = named_outputs(pytree.tree_unflatten(list(range(len(results))), spec))
+        return {name: results[i] for name, i in named.items() if isinstance(results[i], Value)}
 
     def _placeholder(self, fx_node: torch.fx.Node, spec: Any) -> Any:
         example = fx_node.meta.get("val")

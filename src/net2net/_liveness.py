@@ -1,0 +1,66 @@
+"""Do the new weights learn? Two backward passes with a step between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from net2net.capture import named_outputs
+
+
+def dead_parameters(model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...]]) -> tuple[str, ...]:
+    """Names of parameters none of whose new entries gets a gradient in two steps.
+
+    Args:
+        model: a copy that may be changed.
+        inputs: positional and keyword arguments.
+        new_entries: for each parameter that grew, per axis the places that are new (None: all old).
+    """
+    model.eval()
+    named = dict(model.named_parameters())
+    alive: set[str] = set()
+    with torch.enable_grad():
+        for _ in range(2):
+            for parameter in named.values():
+                parameter.grad = None
+            _loss(model, inputs).backward()  # type: ignore[no-untyped-call]
+            for name, places in new_entries.items():
+                if name in named and named[name].grad is not None and _touched(named[name].grad, places):
+                    alive.add(name)
+            _step(model)
+    trainable = {n for n, p in named.items() if p.requires_grad}
+    return tuple(n for n in new_entries if n in trainable and n not in alive)
+
+
+def _loss(model: nn.Module, inputs: Any) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    total = torch.zeros(())
+    for output in named_outputs(model(*inputs[0], **inputs[1])).values():
+        if isinstance(output, torch.Tensor) and output.requires_grad:
+            weight = torch.randn(output.shape, generator=generator, dtype=torch.float32).to(output)
+            finite = torch.where(output.isfinite(), output, 0.0)
+            total = total.to(output) + (finite * weight).sum()
+    return total
+
+
+def _step(model: nn.Module) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                size = parameter.square().mean().sqrt().clamp(min=1e-2)
+                parameter -= 1e-2 * size * parameter.grad.sign()
+
+
+def _touched(gradient: torch.Tensor | None, places: tuple[Any, ...]) -> bool:
+    """Whether some new entry has a gradient."""
+    if gradient is None:
+        return False
+    for axis, new in enumerate(places):
+        if new is not None and len(new):
+            index = torch.as_tensor(new, device=gradient.device)
+            if bool((gradient.index_select(axis, index) != 0).any()):
+                return True
+    return False

@@ -1,0 +1,92 @@
+"""Readable names for dimensions: the module that makes them, or what they are to it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from net2net.axes import Atom, Inference, atoms, resolve
+
+
+def name_dimensions(inference: Inference, runs: dict[Atom, list[tuple[str, int]]]) -> dict[Atom, str]:
+    """A unique name for each atom that reaches the state, in the order of the state."""
+    names: dict[Atom, str] = {}
+    taken: Counter[str] = Counter()
+    shares = _factors(inference)
+    makers = _makers(inference)
+    for atom, places in runs.items():
+        base = _base_name(atom, places, makers.get(atom, []), shares)
+        taken[base] += 1
+        names[atom] = base if taken[base] == 1 else f"{base} #{taken[base]}"
+    return names
+
+
+def _makers(inference: Inference) -> dict[Atom, list[str]]:
+    """The modules whose weights produce each atom as (a part of) their output."""
+    makers: dict[Atom, list[str]] = defaultdict(list)
+    for node in inference.graph.nodes:
+        for value in node.inputs:
+            if value.kind != "parameter" or len(value.shape) < 2:
+                continue
+            made = {a for t in inference.of(node.output) for a in atoms(t)}
+            for axis, term in enumerate(inference.of(value)):
+                summed = any(c.node is node and c.weight == (value, axis) for c in inference.contractions_at(node))
+                for atom in dict.fromkeys(atoms(term)):
+                    path = value.name.rpartition(".")[0]
+                    if not summed and atom in made and path not in makers[atom]:
+                        makers[atom].append(path)
+    return makers
+
+
+def _factors(inference: Inference) -> dict[Atom, tuple[int, int]]:
+    """For atoms that share a product axis with others: (position among the growable ones, how many)."""
+    found: dict[Atom, tuple[int, int]] = {}
+    for value in inference.graph.state.values():
+        for term in inference.of(value):
+            parts = resolve(term)
+            for part in getattr(parts, "parts", (parts,)):
+                inner = [a for a in dict.fromkeys(atoms(part)) if a.size > 1 and not _is_block(a)]
+                if len(inner) > 1:
+                    for position, atom in enumerate(inner):
+                        found.setdefault(atom, (position, len(inner)))
+    return found
+
+
+def _is_block(atom: Atom) -> bool:
+    """Gates, and the places of a fused projection: parts of an axis that are no dimension of the network."""
+    return atom.lock is not None and ("gates" in atom.lock or "picked" in atom.lock or "tensors of a list" in atom.lock)
+
+
+def _base_name(
+    atom: Atom, places: list[tuple[str, int]], makers: list[str], factors: dict[Atom, tuple[int, int]]
+) -> str:
+    owners = makers or list(dict.fromkeys(tensor.rpartition(".")[0] for tensor, _ in places))
+    if atom in factors:
+        position, count = factors[atom]
+        parent = _common(owners) if len(owners) > 1 else owners[0]
+        words = {2: ("heads", "head_size"), 3: ("kv_heads", "queries_per_kv_head", "head_size")}
+        part = words[count][position] if count in words else f"factor{position}"
+        return f"{parent}.{part}" if parent else part
+    if not makers:
+        tensor, axis = places[0]
+        return f"{tensor}[{axis}]"
+    if len(makers) == 1:
+        return makers[0]
+    common = _common(makers)
+    depth = len({path[len(common) :].strip(".").split(".")[0] for path in makers})
+    siblings = all(path.rpartition(".")[0] == common for path in makers)
+    if siblings and len(makers) == 2 and depth == 2 and common:
+        return f"{common}.intermediate"
+    return f"{common}.residual stream" if common else "residual stream"
+
+
+def _common(paths: list[str]) -> str:
+    """The longest module path that all paths start with."""
+    split = [path.split(".") for path in paths]
+    common = []
+    for parts in zip(*split, strict=False):
+        if len(set(parts)) > 1:
+            break
+        common.append(parts[0])
+    if all(len(s) == len(common) for s in split) and len(paths) > 1:
+        return ".".join(common)
+    return ".".join(common[:-1] if len(common) and any(len(s) == len(common) for s in split) else common)

@@ -1,0 +1,147 @@
+"""Makes the student's tensors from the teacher's, one by one, as a plan says."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from net2net.plan import AxisMap, Noise, Plan, TensorPlan
+from net2net.plan._plan import FRESH
+
+# Gives the values that a layer's own initialiser would put in a tensor of the student.
+Initialiser = Callable[[str], torch.Tensor]
+
+
+def grow_state(
+    plan: Plan, state: Mapping[str, torch.Tensor], initialiser: Initialiser | None = None
+) -> dict[str, torch.Tensor]:
+    """The student's tensors, by name. Tensors that the plan doesn't name are copied.
+
+    Args:
+        plan: the growth.
+        state: the teacher's tensors.
+        initialiser: for the random-pad baseline, what the layers' own initialisers give for the student.
+    """
+    with torch.no_grad():
+        return {
+            name: grow_tensor(name, tensor, plan.tensors[name], plan.seed, initialiser)
+            if name in plan.tensors
+            else tensor.detach().clone()
+            for name, tensor in state.items()
+        }
+
+
+def grow_tensor(
+    name: str, tensor: torch.Tensor, plan: TensorPlan, seed: int, initialiser: Initialiser | None = None
+) -> torch.Tensor:
+    """One tensor of the student. Depends on the seed and on this tensor alone, so tensors can be made in any order."""
+    generator = torch.Generator(device="cpu").manual_seed((seed << 32) + zlib.crc32(name.encode()))
+    exact = tensor.detach()
+    scaled = plan.scale != 1.0 or any(m is not None and m.factor is not None for m in plan.axes)
+    if scaled and exact.dtype in (torch.float16, torch.bfloat16):
+        exact = exact.float()  # round once, at the end
+    rms = float(exact.float().square().mean().sqrt()) if exact.numel() and exact.is_floating_point() else 0.0
+    result = exact if plan.scale == 1.0 else (exact + plan.offset) * plan.scale - plan.offset
+    # Input sides first: a new output row then covers new columns too, as a silent or random unit must.
+    order = sorted(range(len(plan.axes)), key=lambda k: not (plan.axes[k] is not None and plan.axes[k].contracted))
+    for axis in order:
+        axis_map = plan.axes[axis]
+        if axis_map is not None:
+            result = _expand(result, axis, axis_map, rms, generator)
+    if initialiser is not None:
+        result = _fill_initial(result, plan, initialiser(name))
+    for noise in plan.noise:
+        axis_map = plan.axes[noise.axis]
+        assert axis_map is not None
+        result = result + _noise(result, noise, axis_map, rms, generator)
+    return result.to(tensor.dtype).contiguous()
+
+
+def _expand(
+    tensor: torch.Tensor, axis: int, axis_map: AxisMap, rms: float, generator: torch.Generator
+) -> torch.Tensor:
+    old, new = tensor.shape[axis], len(axis_map.source)
+    if axis_map.is_prefix:
+        shape = (*tensor.shape[:axis], new, *tensor.shape[axis + 1 :])
+        result = tensor.new_empty(shape)
+        result.narrow(axis, 0, old).copy_(tensor)
+    else:
+        source = torch.from_numpy(np.maximum(axis_map.source, 0)).to(tensor.device)
+        result = tensor.index_select(axis, source)
+    if axis_map.factor is not None:
+        shape = [-1 if d == axis else 1 for d in range(result.dim())]
+        result *= torch.from_numpy(axis_map.factor).to(result).reshape(shape)
+    if axis_map.fresh is not None:
+        for code, how in enumerate(FRESH):
+            places = np.flatnonzero(axis_map.fresh == code)
+            if code and len(places):
+                _fill(result, tensor, axis, places, how, rms, generator)
+    if axis_map.partner is not None:
+        second = np.flatnonzero(axis_map.partner >= 0)
+        if len(second):
+            first = torch.from_numpy(axis_map.partner[second]).to(result.device)
+            copies = result.index_select(axis, first) * axis_map.sign
+            result.index_copy_(axis, torch.from_numpy(second).to(result.device), copies)
+    return result
+
+
+def _fill(
+    result: torch.Tensor,
+    old: torch.Tensor,
+    axis: int,
+    places: npt.NDArray[np.int64],
+    how: str,
+    rms: float,
+    generator: torch.Generator,
+) -> None:
+    """Fill the new places of an axis: zeros, the mean of the old ones, or draws as large as the tensor's entries."""
+    contiguous = places[-1] - places[0] + 1 == len(places)
+    shape = list(result.shape)
+    shape[axis] = len(places)
+    if how in ("zero", "initial"):
+        values = result.new_zeros([1 if d == axis else 1 for d in range(result.dim())]).expand(shape)
+    elif how == "mean" or (how == "random" and result.dim() == 1):
+        values = old.mean(axis, keepdim=True).expand(shape)
+    elif not result.is_floating_point():
+        values = result.new_zeros(shape)
+    else:
+        values = torch.empty(shape, dtype=result.dtype).normal_(0.0, rms or 0.02, generator=generator)
+    if contiguous:
+        result.narrow(axis, int(places[0]), len(places)).copy_(values)
+    else:
+        result.index_copy_(axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous())
+
+
+def _fill_initial(result: torch.Tensor, plan: TensorPlan, initial: torch.Tensor) -> torch.Tensor:
+    """Random pad: every entry with a new place on any axis is the layer's own initialiser's."""
+    mask = torch.zeros(result.shape, dtype=torch.bool, device=result.device)
+    for axis, axis_map in enumerate(plan.axes):
+        if axis_map is not None and axis_map.fresh is not None:
+            new = torch.from_numpy(axis_map.fresh == FRESH.index("initial")).to(result.device)
+            mask |= new.reshape([-1 if d == axis else 1 for d in range(result.dim())])
+    return torch.where(mask, initial.to(result), result)
+
+
+def _noise(
+    like: torch.Tensor, noise: Noise, axis_map: AxisMap, rms: float, generator: torch.Generator
+) -> torch.Tensor:
+    drawn = torch.empty(like.shape, dtype=like.dtype).normal_(0.0, noise.scale * rms, generator=generator)
+    drawn = drawn.to(like.device)
+    source = axis_map.source
+    column = [-1 if d == noise.axis else 1 for d in range(like.dim())]
+    if noise.kind == "paper":
+        first = np.zeros(len(source), dtype=bool)
+        first[np.unique(source, return_index=True)[1]] = True
+        keep = torch.from_numpy((source >= 0) & ~first).to(like)
+        return drawn * keep.reshape(column)
+    groups = torch.from_numpy(np.where(source < 0, source.max() + 1, source)).to(like.device)
+    counts = torch.bincount(groups).clamp(min=1).to(like)
+    totals = like.new_zeros([len(counts) if d == noise.axis else s for d, s in enumerate(like.shape)])
+    totals.index_add_(noise.axis, groups, drawn)
+    means = (totals / counts.reshape(column)).index_select(noise.axis, groups)
+    is_copy = torch.from_numpy(source >= 0).to(like)
+    return (drawn - means) * is_copy.reshape(column)

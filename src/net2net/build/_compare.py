@@ -1,0 +1,67 @@
+"""Does a draft compute what the plan expects? Shape by shape, constant by constant, before any weight is moved."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from net2net.build._sizes import NewSizes
+from net2net.capture import Graph, Node
+from net2net.errors import GrowthError
+from net2net.plan import Constant
+
+
+class Mismatch(GrowthError):
+    """The student's operations are not the teacher's at the new sizes. Says where."""
+
+
+def compare(sizes: NewSizes, student: Graph, known: set[tuple[float, float]]) -> list[Constant]:
+    """Check that the student runs the teacher's operations on the shapes expected.
+
+    Args:
+        sizes: the teacher's graph with the expected sizes.
+        student: the student's graph.
+        known: pairs of constants (teacher's, student's) that the plan changes itself, such as a norm's eps.
+
+    Returns:
+        Constants that differ because they are computed from a size; the weights can make up for them.
+
+    Raises:
+        Mismatch: an operation or a shape differs.
+    """
+    teacher = sizes.inference.graph
+    constants = []
+    for before, after in zip(teacher.nodes, student.nodes, strict=False):
+        if before.op != after.op:
+            raise Mismatch(f"{before.where} became {after.op}")
+        for old, new in zip(before.outputs, after.outputs, strict=True):
+            if sizes.shape(old) != new.shape:
+                raise Mismatch(f"{before.where} gives {list(new.shape)} where {list(sizes.shape(old))} is expected")
+        constants.extend(_constants(before, after, known))
+    if len(teacher.nodes) != len(student.nodes):
+        raise Mismatch(f"the student runs {len(student.nodes)} operations, the teacher {len(teacher.nodes)}")
+    return constants
+
+
+def _constants(before: Node, after: Node, known: set[tuple[float, float]]) -> list[Constant]:
+    if before.op == "aten.scaled_dot_product_attention":
+        old, new = (n.get("scale") or n["query"].shape[-1] ** -0.5 for n in (before, after))
+        return [Constant(before, before["query"], old / new)] if not _close(old, new) else []
+    found = []
+    for name, old in before.arguments.items():
+        new = after.arguments.get(name)
+        if isinstance(old, float) and isinstance(new, float) and not _close(old, new) and (old, new) not in known:
+            found.append(_ratio(before, name, old, new))
+        elif isinstance(old, float) != isinstance(new, float) and (isinstance(old, float) or isinstance(new, float)):
+            raise Mismatch(f"{before.where} has {name}={old} in the teacher and {new} in the student")
+    return found
+
+
+def _ratio(node: Node, name: str, old: float, new: float) -> Constant:
+    operation = node.op.rstrip("_")
+    if name == "other" and operation in ("aten.mul", "aten.div") and node.inputs:
+        return Constant(node, node.inputs[0], old / new if operation == "aten.mul" else new / old)
+    raise Mismatch(f"{node.where} has {name}={old} in the teacher and {new} in the student")
+
+
+def _close(a: Any, b: Any) -> bool:
+    return bool(abs(a - b) <= 1e-12 * max(abs(a), abs(b)))

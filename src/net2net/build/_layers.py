@@ -1,0 +1,67 @@
+"""The sizes that torch's own layers keep as attributes, read off their new tensors."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from net2net.axes import UNIT, size
+from net2net.axes._terms import unflatten
+from net2net.build._sizes import NewSizes
+from net2net.capture import Node
+
+_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+
+
+def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> bool:
+    """Set the sizes of a standard layer whose tensors are already the student's. False if it is none.
+
+    `node` is the teacher's operation of this layer, if it is in the graph: groups can only be read there.
+    """
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.Bilinear):
+        module.out_features, module.in1_features, module.in2_features = module.weight.shape
+    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        module.num_embeddings, module.embedding_dim = module.weight.shape
+    elif isinstance(module, _ConvNd):
+        _update_convolution(module, node, sizes)
+    elif isinstance(module, _NormBase):
+        if node is not None:
+            module.num_features = sizes.of(sizes.inference.of(node["input"])[1])
+    elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+        if node is not None:
+            axes = sizes.inference.of(node["input"])[-len(module.normalized_shape) :]
+            module.normalized_shape = tuple(map(sizes.of, axes))
+    elif isinstance(module, nn.GroupNorm):
+        if node is not None:
+            channels = sizes.inference.of(node["input"])[1]
+            group, _ = unflatten(channels, [module.num_groups, size(channels) // module.num_groups], "")
+            module.num_channels, module.num_groups = sizes.of(channels), sizes.of(group)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.shape[0]
+    elif isinstance(module, nn.RNNBase):
+        module.input_size = module.weight_ih_l0.shape[1]
+        module.hidden_size = module.weight_ih_l0.shape[0] // _GATES[module.mode]
+        if module.proj_size:
+            module.proj_size = module.weight_hr_l0.shape[0]
+        module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
+    elif isinstance(module, nn.RNNCellBase):
+        module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
+    else:
+        return False
+    return True
+
+
+def _update_convolution(module: _ConvNd, node: Node | None, sizes: NewSizes) -> None:
+    if node is not None and module.groups > 1:
+        x = node["input"]
+        channels = sizes.inference.of(x)[len(x.shape) - len(module.weight.shape) + 1]
+        group = unflatten(channels, [module.groups, size(channels) // module.groups], "")[0] if size(channels) > 1 else UNIT
+        module.groups = sizes.of(group)
+    first, second = module.weight.shape[:2]
+    if isinstance(module, _ConvTransposeNd):
+        module.in_channels, module.out_channels = first, second * module.groups
+    else:
+        module.out_channels, module.in_channels = first, second * module.groups

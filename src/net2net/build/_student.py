@@ -1,0 +1,153 @@
+"""Drafts of the student: the teacher's modules at the new sizes, first without weights, then with them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from net2net.build._layers import update_layer
+from net2net.build._sizes import NewSizes
+from net2net.capture import structural_copy
+from net2net.build._config import donor_of, is_pretrained
+from net2net.plan import Plan
+
+Setting = tuple[str, str, Any]  # module path, attribute, value
+
+_MAX_DRAFTS = 24
+
+
+@dataclass
+class Blueprint:
+    """A student without weights (on the meta device), and the attribute settings that make it."""
+
+    model: nn.Module
+    settings: list[Setting] = field(default_factory=list)
+    donors: dict[str, nn.Module] = field(default_factory=dict)
+
+
+def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint]:
+    """Candidate students on the meta device, the likeliest first.
+
+    An integer of a module is set anew where it equals a size that changes in the module's own operations. Where
+    it could mean several sizes there are several drafts; whoever reads them takes the first that computes the
+    shapes that the plan expects.
+    """
+    shapes = {name: tensor.shape for name, tensor in plan.tensors.items()}
+
+    def bare(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        shape = shapes.get(name, tensor.shape)
+        new = torch.empty(shape, dtype=tensor.dtype, device="meta")
+        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+
+    donors = {path: donor_of(module, path, shapes, sizes) for path, module in _pretrained(teacher)}
+    certain, open_choices = _settings(teacher, sizes, donors)
+    for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
+        settings = certain + [s for pick in picks for s in pick]
+        student = structural_copy(teacher, bare)
+        _furnish(student, plan, sizes, settings, donors)
+        yield Blueprint(student, settings, donors)
+
+
+def fill(teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, state: Mapping[str, torch.Tensor]) -> nn.Module:
+    """The student with its weights."""
+
+    def real(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        new = state[name] if name in state else tensor.detach().clone()
+        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+
+    student = structural_copy(teacher, real)
+    _furnish(student, plan, sizes, blueprint.settings, blueprint.donors)
+    return student
+
+
+def _pretrained(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The outermost Hugging Face models in a module tree."""
+    inside: tuple[str, ...] = ()
+    for path, module in model.named_modules():
+        if is_pretrained(module) and not any(path == p or path.startswith(p + ".") or p == "" for p in inside):
+            inside = (*inside, path)
+            yield path, module
+
+
+def _furnish(
+    student: nn.Module, plan: Plan, sizes: NewSizes, settings: list[Setting], donors: dict[str, nn.Module]
+) -> None:
+    """Set the sizes and other attributes of a student that has its tensors."""
+    for path, donor in donors.items():
+        _adopt(student.get_submodule(path), donor)
+    nodes = {n.module: n for n in sizes.inference.graph.nodes}
+    for path, module in student.named_modules():
+        update_layer(module, nodes.get(path), sizes)
+    for path, name, value in settings:
+        setattr(student.get_submodule(path), name, value)
+    for path, attributes in plan.attributes.items():
+        for name, number in attributes.items():
+            setattr(student.get_submodule(path), name, number)
+
+
+def _adopt(student: nn.Module, donor: nn.Module) -> None:
+    """Take every attribute that holds a size, a number or a config from a model constructed at the new size."""
+    for mine, theirs in zip(student.modules(), donor.modules(), strict=True):
+        for name, value in vars(theirs).items():
+            if not name.startswith("_") and name != "training" and not _holds_tensors(value):
+                vars(mine)[name] = value
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, (torch.Tensor, nn.Module)):
+        return True
+    return isinstance(value, (list, tuple)) and any(map(_holds_tensors, value))
+
+
+def _settings(
+    teacher: nn.Module, sizes: NewSizes, donors: dict[str, nn.Module]
+) -> tuple[list[Setting], list[list[list[Setting]]]]:
+    """Attribute settings that are certain, and for each uncertain attribute of a class its alternatives."""
+    own, state = sizes.changes_by_module(), sizes.changes_in_state()
+    certain: list[Setting] = []
+    choices: dict[tuple[object, ...], list[list[Setting]]] = {}
+    for path, module in teacher.named_modules():
+        inside_donor = any(path == p or p == "" or path.startswith(p + ".") for p in donors)
+        if inside_donor or type(module).__module__.startswith("torch.nn.modules") and _is_standard(module):
+            continue
+        for name, value in vars(module).items():
+            if name.startswith("_") or name == "training":
+                continue
+            options = _alternatives(value, own.get(path, {}), state.get(path, {}))
+            if len(options) == 1 and options[0] != value:
+                certain.append((path, name, options[0]))
+            elif len(options) > 1:
+                key = (type(module), name, repr(value), repr(options))
+                columns = choices.setdefault(key, [[] for _ in options])
+                for column, option in zip(columns, options, strict=True):
+                    column.append((path, name, option))
+    return certain, list(choices.values())
+
+
+def _is_standard(module: nn.Module) -> bool:
+    return not isinstance(module, (nn.MultiheadAttention, nn.Transformer)) and not any(True for _ in module.children())
+
+
+def _alternatives(value: Any, own: dict[int, set[int]], state: dict[int, set[int]]) -> list[Any]:
+    """What an attribute may become, the likeliest first."""
+    if isinstance(value, bool):
+        return [value]
+    if isinstance(value, int):
+        if value in own:
+            return sorted(own[value], key=lambda new: (new == value, new))
+        return sorted(state.get(value, {value}), key=lambda new: (new == value, new))
+    if isinstance(value, float):
+        for before, after in own.items():
+            for power in (-0.5, 0.5, -1.0):
+                if before > 1 and value == before**power:
+                    return sorted((new**power for new in after), key=lambda x: x != value)
+        return [value]
+    if isinstance(value, (list, tuple)) and value and all(isinstance(v, int) for v in value):
+        options = [_alternatives(v, own, state) for v in value]
+        return [type(value)(pick) for pick in itertools.islice(itertools.product(*options), 8)]
+    return [value]

@@ -1,0 +1,213 @@
+"""The verbs: widen a network, transfer a teacher into a student that the user built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from net2net._initialise import initial_values
+from net2net._transfer import check_shapes, loaded, match_sizes
+from net2net.apply import grow_state
+from net2net.axes import Atom, atoms
+from net2net.build import Blueprint, Mismatch, NewSizes, compare, draft, fill
+from net2net.capture import Inputs, capture
+from net2net.dimensions import Analysis, analyze
+from net2net.errors import CouplingError, GrowthError, OptionError, SizeError
+from net2net.plan import AxisMap, Constant, NoiseSpec, Plan, WidthOptions, compensate, compose, plan_width
+from net2net.request import Request, resolve_request
+from net2net.verify import Verification, compare_models, require
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A finished growth: the student, the plan that made it, and the proof."""
+
+    student: nn.Module
+    plan: Plan
+    verification: Verification
+
+    def __str__(self) -> str:
+        return f"{self.plan}\n{self.verification}"
+
+
+def widen(
+    model: nn.Module,
+    sizes: Request,
+    example_inputs: Inputs,
+    *,
+    how: str | None = None,
+    shares: str = "uneven",
+    noise: str | NoiseSpec | None = None,
+    seed: int = 0,
+) -> Growth:
+    """Make a network wider without changing what it computes (Net2WiderNet, on any network).
+
+    Args:
+        model: the teacher, in any mode, dtype and on any device. It is not changed.
+        sizes: a factor for every dimension that can grow (2.0 or "2x"), or a dict from a dimension's name, a
+            module's path (its output width) or a glob of either to a size (int), a factor (float) or "2x".
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        how: "zero_out" (new units random on the way in, zero on the way out), "split" (copies of units whose
+            outgoing weights are shared out), "pair" (random pairs with opposite outgoing weights) or "random_pad"
+            (the baseline: not function-preserving). By default "zero_out" where the dimension allows it, else "split".
+        shares: of the copies of a unit: "uneven" (1 : 2 : ...; copies are no twins) or "even".
+        noise: None, "zero_sum" (exact), "paper" (approximate) or a `NoiseSpec`.
+        seed: of every random draw.
+
+    Returns:
+        The growth: `.student` (the teacher's class), `.plan`, `.verification`.
+
+    Raises:
+        GrowthError: the request can't be met exactly; the message names the dimension, the operation and what works.
+
+    Source: Chen et al. (2016), section 2.2 (split); growth on normalised streams as in LEMON and HyperCloning.
+
+    Example:
+        >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> growth = widen(teacher, {"0": 12}, torch.randn(3, 4))
+        >>> growth.student[0], growth.verification.passed
+        (Linear(in_features=4, out_features=12, bias=True), True)
+    """
+    options = WidthOptions(how, shares, noise, seed)
+    analysis = analyze(model, example_inputs)
+    wanted = {name: (analysis.atoms[name], size) for name, size in resolve_request(analysis, sizes).items()}
+    plan = plan_width(analysis.sites, wanted, options)
+    if not plan.widenings:
+        raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
+    after = {atom: size for atom, size in wanted.values()}
+    new_sizes = NewSizes(analysis.sites, after)
+    blueprint, constants = _first_fitting(model, plan, new_sizes, example_inputs)
+    plan = compensate(plan, analysis.sites, constants)
+    initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
+    state = grow_state(plan, _state(model, analysis), initial)
+    student = fill(model, blueprint, plan, new_sizes, state)
+    return _proved(model, student, plan, analysis, after, example_inputs)
+
+
+def transfer(
+    teacher: nn.Module,
+    student: nn.Module,
+    example_inputs: Inputs,
+    *,
+    how: str | None = None,
+    shares: str = "uneven",
+    noise: str | NoiseSpec | None = None,
+    seed: int = 0,
+) -> Growth:
+    """Set the weights of a bigger network that the user built, so that it computes what the teacher computes.
+
+    Args:
+        teacher: the trained network. It is not changed.
+        student: a network of the same structure with larger sizes. Its weights are set, in place, once the result
+            has been verified; until then it is not touched.
+        example_inputs: inputs that both networks run on.
+        how, shares, noise, seed: as for `widen`.
+
+    Returns:
+        The growth; `growth.student is student`.
+
+    Raises:
+        StudentMismatchError: the student is not the teacher's network at larger sizes.
+        GrowthError: the sizes can't be reached exactly.
+
+    Example:
+        >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> student = torch.nn.Sequential(torch.nn.Linear(4, 11), torch.nn.ReLU(), torch.nn.Linear(11, 2))
+        >>> transfer(teacher, student, torch.randn(3, 4)).verification.passed
+        True
+    """
+    options = WidthOptions(how, shares, noise, seed)
+    analysis = analyze(teacher, example_inputs)
+    graph = capture(student, example_inputs)
+    after = match_sizes(analysis, graph)
+    names = {atom: name for name, atom in analysis.atoms.items()}
+    plan = plan_width(analysis.sites, {names[a]: (a, s) for a, s in after.items()}, options)
+    check_shapes(plan, analysis, student)
+    known = {(value, new) for value, new in _eps_changes(teacher, plan)}
+    constants = compare(NewSizes(analysis.sites, after), graph, known)
+    plan = compensate(plan, analysis.sites, constants)
+    initial = initial_values(student, seed) if how == "random_pad" else None
+    state = grow_state(plan, _state(teacher, analysis), initial)
+    trial = loaded(student, state, plan)
+    growth = _proved(teacher, trial, plan, analysis, after, example_inputs)
+    loaded(student, state, plan, in_place=True)
+    return replace(growth, student=student)
+
+
+def _first_fitting(
+    model: nn.Module, plan: Plan, sizes: NewSizes, inputs: Inputs
+) -> tuple[Blueprint, list[Constant]]:
+    """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
+    reasons: list[str] = []
+    known = set(_eps_changes(model, plan))
+    for blueprint in draft(model, plan, sizes):
+        try:
+            return blueprint, compare(sizes, capture(blueprint.model, inputs), known)
+        except (Mismatch, GrowthError) as error:
+            reasons.append(str(error).splitlines()[0])
+    grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
+    raise CouplingError(
+        f"{type(model).__name__} doesn't run at these sizes ({grown}): {reasons[0] if reasons else 'no draft'}. A size "
+        "is computed from another one, or written into its forward. Grow the dimensions that it ties together by the "
+        "same factor, or build the bigger model yourself and use net2net.transfer."
+    )
+
+
+def _eps_changes(model: nn.Module, plan: Plan) -> Iterator[tuple[float, float]]:
+    for path, attributes in plan.attributes.items():
+        for name, new in attributes.items():
+            old = getattr(model.get_submodule(path), name)
+            yield (old if old is not None else new, new)
+
+
+def _state(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {name: tensor for name, tensor in tensors.items() if name not in analysis.sites.inference.graph.ties}
+
+
+def _proved(
+    teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysis, after: dict[Atom, int], inputs: Inputs
+) -> Growth:
+    if any(t.device.type == "meta" for t in teacher.parameters()):
+        raise OptionError("the teacher is on the meta device, where there are no weights to grow or to verify.")
+    verification = compare_models(
+        teacher,
+        student,
+        inputs,
+        preserves=plan.preserves,
+        float32_inside=analysis.sites.inference.graph.casts_to_float32,
+        sources=_sources(analysis, plan),
+        new_entries={
+            name: tuple(None if m is None else np.flatnonzero(_is_new(m.source)) for m in tensor.axes)
+            for name, tensor in plan.tensors.items()
+        },
+    )
+    require(verification)
+    return Growth(student, plan, verification)
+
+
+def _is_new(source: np.ndarray) -> np.ndarray:
+    """Places that are no first copy of an old one."""
+    first = np.zeros(len(source), dtype=bool)
+    first[np.unique(source, return_index=True)[1]] = True
+    result: np.ndarray = (source < 0) | ~first
+    return result
+
+
+def _sources(analysis: Analysis, plan: Plan) -> dict[str, tuple[np.ndarray | None, ...]]:
+    """For each module whose output grew, which old place each place of its axes copies."""
+    units = {analysis.atoms[w.dimension]: w.units for w in plan.widenings}
+
+    def leaf(atom: Atom) -> AxisMap:
+        return units.get(atom) or AxisMap(np.arange(atom.size))
+
+    found: dict[str, tuple[np.ndarray | None, ...]] = {}
+    for node in analysis.sites.inference.graph.nodes:
+        axes = analysis.sites.inference.of(node.outputs[0])
+        if any(a in units for t in axes for a in atoms(t)):
+            found[node.module] = tuple(compose(t, leaf).source for t in axes)
+    return found

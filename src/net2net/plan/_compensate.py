@@ -1,0 +1,48 @@
+"""Numbers in a forward that are computed from a size: the weights before them make up for their change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from net2net.capture import Node, Value
+from net2net.errors import CouplingError
+from net2net.plan._plan import Plan, TensorPlan
+from net2net.plan._sites import Sites
+from net2net.plan._trace import NotPossible, Scaling
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A number in the forward that depends on a size: `value` (an input of `node`) must be multiplied by `ratio`."""
+
+    node: Node
+    value: Value
+    ratio: float
+
+
+def compensate(plan: Plan, sites: Sites, constants: list[Constant]) -> Plan:
+    """The plan with the weights scaled so that the constants' changes cancel.
+
+    Raises:
+        CouplingError: no weight can make up for a constant.
+
+    Example: scaled-dot-product attention divides by the root of the head size; when that grows, the query
+    projection is multiplied by the root of the growth (growth_rules: "q * sqrt(hd'/hd)").
+    """
+    tensors = dict(plan.tensors)
+    for constant in constants:
+        scaling = Scaling(sites.inference)
+        try:
+            scaling.whole(constant.value, constant.node)
+        except NotPossible as reason:
+            raise CouplingError(
+                f"{constant.node.where} multiplies by a number that is computed from a size, and no weight can make up "
+                f"for its change: {reason}."
+            ) from None
+        for name in scaling.wholes:
+            shape = sites.inference.graph.state[name].shape
+            tensor = tensors.get(name, TensorPlan(shape, (None,) * len(shape)))
+            tensors[name] = replace(tensor, scale=tensor.scale * constant.ratio)
+    return replace(plan, tensors=tensors)
+
+

@@ -1,0 +1,104 @@
+"""A growth as data: for every tensor of the student, where each entry comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Fresh = Literal["keep", "zero", "mean", "random", "initial"]
+FRESH: tuple[Fresh, ...] = ("keep", "zero", "mean", "random", "initial")
+Preservation = Literal["exact", "approximate", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class AxisMap:
+    """Where the places of one axis of a student's tensor come from.
+
+    `source[i]` is the place in the teacher's axis, or -1 for a new place; `factor[i]` multiplies a copied place
+    (shares of copies of a unit sum to 1 on a contracted axis); `fresh[i]` indexes `FRESH`: how a new place is filled;
+    `partner[i]` is the new place whose values this one repeats, times `sign` (-1 on a contracted axis), or -1.
+    """
+
+    source: npt.NDArray[np.int64]
+    factor: npt.NDArray[np.float64] | None = None
+    fresh: npt.NDArray[np.uint8] | None = None
+    partner: npt.NDArray[np.int64] | None = None
+    sign: int = 1
+    contracted: bool = False
+
+    @property
+    def is_prefix(self) -> bool:
+        """Whether the teacher's places come first, in order and unscaled, and only new ones follow."""
+        old = int((self.source >= 0).sum())
+        return self.factor is None and bool((self.source[:old] == np.arange(old)).all())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AxisMap):
+            return NotImplemented
+        same = (self.sign, self.contracted) == (other.sign, other.contracted)
+        pairs = [(getattr(self, n), getattr(other, n)) for n in ("source", "factor", "fresh", "partner")]
+        return same and all(
+            (a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise on copies: "zero_sum" over the copies of a unit on a contracted axis (the function stays exact), or
+    "paper" on all copies but the first of a produced axis. `scale` is relative to the tensor's root mean square."""
+
+    kind: Literal["zero_sum", "paper"]
+    axis: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """How one tensor of the student is made. `axes[k]` is None where axis k stays as it is.
+
+    A copied entry is `(entry + offset) * scale * product of the factors - offset`.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[AxisMap | None, ...]
+    scale: float = 1.0
+    offset: float = 0.0
+    noise: tuple[Noise, ...] = ()
+
+
+@dataclass(frozen=True)
+class Widening:
+    """One dimension of the growth: its name, its sizes, how the new units are made, and which old units they copy."""
+
+    dimension: str
+    before: int
+    after: int
+    how: str
+    units: AxisMap = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A growth as data. `tensors` holds the tensors that change; every other one is copied as it is.
+
+    `attributes` are the module attributes that the growth sets beside the sizes, a norm's eps:
+    {module path: {attribute: value}}. `preserves` says whether the student computes the teacher's function:
+    "exact", "approximate" (noise as in the paper) or "none" (the random-pad baseline).
+    """
+
+    tensors: dict[str, TensorPlan]
+    widenings: tuple[Widening, ...]
+    seed: int
+    preserves: Preservation = "exact"
+    attributes: dict[str, dict[str, float]] = field(default_factory=dict)
+    version: str = ""
+
+    def __str__(self) -> str:
+        from net2net.report import plan_table
+
+        return plan_table(self)

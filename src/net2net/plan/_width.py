@@ -1,0 +1,221 @@
+"""Width: a request for bigger dimensions -> a plan."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+import net2net
+from net2net.axes import Atom, Normalisation, Term, atoms
+from net2net.capture import Value
+from net2net.errors import FixedDimensionError, OptionError, SizeError
+from net2net.plan._growths import HOWS, UnitMap, unit_map
+from net2net.plan._maps import compose
+from net2net.plan._noise import NoiseSpec
+from net2net.plan._plan import FRESH, AxisMap, Fresh, Noise, Plan, Preservation, TensorPlan, Widening
+from net2net.plan._sites import FreshNeeds, Place, Sites, SplitNeeds
+from net2net.plan._trace import NotPossible
+
+
+@dataclass(frozen=True)
+class WidthOptions:
+    """How new units are made. `how=None` is the default: "zero_out" where a dimension allows it, else "split"."""
+
+    how: str | None = None
+    shares: str = "uneven"
+    noise: str | NoiseSpec | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.how is not None and self.how not in HOWS:
+            raise OptionError(f"how={self.how!r} is not known; use one of {', '.join(HOWS)}, or None for the default.")
+        if self.shares not in ("uneven", "even"):
+            raise OptionError(f"shares={self.shares!r} is not known; use 'uneven' or 'even'.")
+        NoiseSpec.of(self.noise)
+
+
+@dataclass
+class _Growing:
+    """One dimension that grows: its units, and what that asks of the weights."""
+
+    name: str
+    units: UnitMap
+    needs: SplitNeeds | FreshNeeds
+
+
+def plan_width(sites: Sites, wanted: dict[str, tuple[Atom, int]], options: WidthOptions) -> Plan:
+    """The plan that grows the dimensions named to the sizes wanted.
+
+    Args:
+        sites: where the network mixes its dimensions.
+        wanted: for each dimension's name, its atom and its new size.
+        options: how new units are made.
+
+    Raises:
+        FixedDimensionError, SizeError: a dimension can't grow, or not to that size, or not in that way.
+    """
+    planner = _Planner(sites, options)
+    for name, (atom, after) in wanted.items():
+        planner.grow(name, atom, after)
+    planner.check_averages()
+    return planner.plan()
+
+
+class _Planner:
+    def __init__(self, sites: Sites, options: WidthOptions) -> None:
+        self.sites, self.options = sites, options
+        self.noise = NoiseSpec.of(options.noise)
+        self.growing: dict[Atom, _Growing] = {}
+
+    def grow(self, name: str, atom: Atom, after: int) -> None:
+        """Choose how the dimension grows, and find what that asks for."""
+        if atom.lock is not None:
+            raise FixedDimensionError(f"'{name}' ({atom.size}) can't grow: {atom.lock}.")
+        if after < atom.size:
+            raise SizeError(f"'{name}' has size {atom.size}; {after} is smaller, and growth never shrinks. Ask for more.")
+        if after == atom.size:
+            return
+        reasons = []
+        for how in (self.options.how,) if self.options.how else ("zero_out", "split"):
+            try:
+                self._grow(name, atom, after, how)
+                return
+            except NotPossible as reason:
+                reasons.append(f"{how}: {reason}")
+        raise self._refusal(name, atom, after, reasons)
+
+    def _grow(self, name: str, atom: Atom, after: int, how: str) -> None:
+        uniform = bool(self.sites.averaged(atom))
+        needs: SplitNeeds | FreshNeeds
+        if how == "split":
+            if uniform and after % atom.size:
+                where = self.sites.averaged(atom)[0].node.where
+                raise NotPossible(f"it is averaged over ({where}), so copies must come in whole multiples")
+            needs = self.sites.split_needs(atom)
+        elif how == "random_pad":
+            needs = FreshNeeds(contracted=self.sites.contracted(atom))
+        else:
+            needs = self.sites.fresh_needs(atom)
+            if how == "pair" and (uniform or set(needs.rules) - needs.contracted):
+                raise NotPossible("pairs of new units are not silent where it is averaged over or multiplied by itself")
+        units = unit_map(
+            atom, name, after, how, uniform=uniform, shares=self.options.shares, seed=self.options.seed
+        )
+        self.growing[atom] = _Growing(name, units, needs)
+
+    def _refusal(self, name: str, atom: Atom, after: int, reasons: list[str]) -> SizeError | FixedDimensionError:
+        text = f"'{name}' can't grow from {atom.size} to {after}: {'; '.join(reasons)}."
+        try:
+            self.sites.split_needs(atom)
+        except NotPossible:
+            return FixedDimensionError(text)
+        low = after // atom.size * atom.size
+        sizes = [s for s in (low, low + atom.size) if s > atom.size]
+        return SizeError(f"{text} Sizes that work: {' or '.join(map(str, sizes))} (how='split').")
+
+    def check_averages(self) -> None:
+        """Every axis that is averaged over must hold each old place equally often."""
+        for growing in list(self.growing.values()):
+            if growing.units.how != "split":
+                continue
+            for site in self.sites.averaged(growing.units.atom):
+                source = self._axis(site.term, None).source
+                counts = np.bincount(source[source >= 0])
+                if (source < 0).any() or counts.min() != counts.max():
+                    names = sorted({self.growing[a].name for a in atoms(site.term) if a in self.growing})
+                    others = sorted({str(a.size) for a in atoms(site.term) if a not in self.growing and a.lock is None})
+                    hint = f" The other parts of that axis (sizes {', '.join(others)}) must grow too." if others else ""
+                    raise SizeError(
+                        f"{', '.join(repr(n) for n in names)}: {site.node.where} averages over an axis in which not "
+                        f"every place would be copied equally often. Grow its parts by one common multiple.{hint}"
+                    )
+
+    def plan(self) -> Plan:
+        """The plan for every tensor that the growing dimensions run through."""
+        tensors = {}
+        for name, value in self.sites.inference.graph.state.items():
+            maps: list[AxisMap | None] = []
+            for axis, term in enumerate(self.sites.inference.of(value)):
+                touched = any(a in self.growing for a in atoms(term))
+                maps.append(self._axis(term, (name, axis)) if touched else None)
+            if any(m is not None for m in maps):
+                shape = tuple(s if m is None else len(m.source) for s, m in zip(value.shape, maps, strict=True))
+                tensors[name] = TensorPlan(shape, tuple(maps), noise=self._noise(value, maps))
+        attributes = self._rescale_norms(tensors)
+        widenings = tuple(
+            Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source)) for atom, g in self.growing.items()
+        )
+        return Plan(tensors, widenings, self.options.seed, self._preserves(), attributes, net2net.__version__)
+
+    def _preserves(self) -> Preservation:
+        hows = {g.units.how for g in self.growing.values()}
+        if "random_pad" in hows:
+            return "none"
+        return "approximate" if self.noise is not None and self.noise.kind == "paper" and "split" in hows else "exact"
+
+    def _axis(self, term: Term, place: Place | None) -> AxisMap:
+        """The map of an axis; with no place, only where its entries come from."""
+        return compose(term, lambda atom: self._atom(atom, place))
+
+    def _atom(self, atom: Atom, place: Place | None) -> AxisMap:
+        growing = self.growing.get(atom)
+        if growing is None:
+            return AxisMap(np.arange(atom.size))
+        units, needs = growing.units, growing.needs
+        if place is None:
+            return AxisMap(units.source)
+        contracted = place in needs.contracted
+        if isinstance(needs, SplitNeeds):
+            factor = units.shares if contracted or place in needs.carried else None
+            return AxisMap(units.source, factor, contracted=contracted)
+        if units.how == "random_pad":
+            rule: Fresh = "initial"
+        elif units.how == "pair" and contracted:
+            rule = "random"
+        else:
+            rule = needs.rules.get(place, "random")
+        fresh = np.where(units.source < 0, FRESH.index(rule), 0).astype(np.uint8)
+        partner = units.partner
+        if units.how == "pair" and partner is not None and contracted:
+            alone = (units.source < 0) & (partner < 0)
+            alone[partner[partner >= 0]] = False
+            fresh[alone] = FRESH.index("zero")  # an odd one out has no partner to cancel it
+        return AxisMap(units.source, None, fresh, partner, -1 if contracted else 1, contracted)
+
+    def _rescale_norms(self, tensors: dict[str, TensorPlan]) -> dict[str, dict[str, float]]:
+        """New units that are 0 (at the mean) make a norm's average smaller; its gain and eps make up for that."""
+        attributes: dict[str, dict[str, float]] = {}
+        for atom, norm in self._rescaled():
+            ratio = atom.size / self.growing[atom].units.size
+            assert norm.gain is not None
+            tensors[norm.gain.name] = replace(
+                tensors[norm.gain.name], scale=math.sqrt(ratio), offset=norm.gain_offset
+            )
+            attributes.setdefault(norm.node.module, {}).update(self.sites.scaled_eps(norm, ratio))
+        return attributes
+
+    def _rescaled(self) -> list[tuple[Atom, Normalisation]]:
+        return [
+            (atom, norm)
+            for atom, growing in self.growing.items()
+            if isinstance(growing.needs, FreshNeeds) and growing.units.how != "random_pad"
+            for norm in growing.needs.norms
+        ]
+
+    def _noise(self, value: Value, maps: list[AxisMap | None]) -> tuple[Noise, ...]:
+        if self.noise is None or value.kind != "parameter" or len(value.shape) < 2:
+            return ()
+        wants_contracted = self.noise.kind == "zero_sum"
+        return tuple(
+            Noise("zero_sum" if wants_contracted else "paper", axis, self.noise.scale)
+            for axis, m in enumerate(maps)
+            if m is not None and m.contracted == wants_contracted and _has_copies(m.source)
+        )
+
+
+def _has_copies(source: npt.NDArray[np.int64]) -> bool:
+    old = source[source >= 0]
+    return len(np.unique(old)) < len(old)

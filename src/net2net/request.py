@@ -1,0 +1,134 @@
+"""What the user asks for -> which dimension gets which size."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import math
+from collections.abc import Iterator, Mapping
+
+from net2net.axes import Atom, Concat, Product, Term, atoms, resolve, size
+from net2net.dimensions import Analysis
+from net2net.errors import FixedDimensionError, OptionError, SizeError, UnknownNameError
+
+Size = int | float | str
+Request = Mapping[str, Size] | float | str
+
+
+def new_size(wanted: Size, before: int, name: str) -> int:
+    """The size meant by an int (the new size), a float (a factor) or a string like "2x".
+
+    Raises:
+        SizeError: it is none of these, or not larger than 0.
+
+    Example:
+        >>> new_size(12, 8, "fc"), new_size(1.5, 8, "fc"), new_size("2x", 8, "fc")
+        (12, 12, 16)
+    """
+    if isinstance(wanted, bool):
+        raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or '2x'.")
+    if isinstance(wanted, int):
+        return wanted
+    try:
+        if isinstance(wanted, str):
+            text = wanted.strip().lower()
+            return round(before * float(text[:-1])) if text.endswith("x") else int(text)
+        if math.isfinite(wanted) and wanted > 0:
+            return round(before * wanted)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or a string like '2x'.")
+
+
+def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
+    """The new size of each dimension that the request means.
+
+    Args:
+        analysis: the dimensions of the network.
+        request: a factor for every primary dimension that can grow, or sizes by dimension name, module path (the
+            module's output width) or glob of either.
+
+    Raises:
+        UnknownNameError, SizeError, FixedDimensionError, OptionError: a key or a size doesn't work.
+    """
+    if isinstance(request, Mapping):
+        sizes: dict[str, int] = {}
+        for key, wanted in request.items():
+            for name, after in _sizes_for(analysis, key, wanted):
+                if sizes.setdefault(name, after) != after:
+                    raise OptionError(f"'{key}' asks for {after} units of '{name}', another key for {sizes[name]}.")
+        return sizes
+    if isinstance(request, int):
+        raise OptionError(f"widen(model, {request}): give a factor ({float(request)} or '{request}x') or a dict of sizes.")
+    growable = [d for d in analysis.growable() if d.primary]
+    if not growable:
+        raise FixedDimensionError(
+            "no dimension of this network can grow: "
+            + "; ".join(f"'{d.name}': {d.reason}" for d in list(analysis.dimensions.values())[:5])
+        )
+    return {d.name: new_size(request, d.size, d.name) for d in growable}
+
+
+def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str, int]]:
+    names = analysis.matching(key)
+    if names:
+        is_glob = key not in analysis.dimensions
+        for name in names:
+            dimension = analysis.dimensions[name]
+            if not (is_glob and dimension.growth == "fixed"):
+                yield name, new_size(wanted, dimension.size, name)
+        return
+    paths = analysis.module_paths()
+    matched = [key] if key in paths else fnmatch.filter(paths, key)
+    if not matched:
+        raise _unknown(analysis, key, paths)
+    for path in matched:
+        yield from _module_sizes(analysis, path, wanted)
+
+
+def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError:
+    near = difflib.get_close_matches(key, [*analysis.dimensions, *paths], n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "print(net2net.analyze(...)) lists the names."
+    return UnknownNameError(f"no dimension and no module is called '{key}'. {hint}")
+
+
+def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple[str, int]]:
+    """A module path means the width of what the module gives back."""
+    names = {atom: name for name, atom in analysis.atoms.items()}
+    axes = [t for t in analysis.output_of(path) if any(a in names for a in atoms(t))]
+    if len(axes) != 1:
+        listed = sorted({names[a] for t in axes for a in atoms(t) if a in names})
+        what = f"has {len(axes)} widths in its output" if axes else "has no width that can grow in its output"
+        raise UnknownNameError(f"module '{path}' {what}; name a dimension instead: {listed or list(names.values())[:5]}.")
+    term = resolve(axes[0])
+    after = new_size(wanted, size(term), path)
+    for atom, new in _distribute(term, after, path, names):
+        yield names[atom], new
+
+
+def _distribute(term: Term, after: int, path: str, names: dict[Atom, str]) -> Iterator[tuple[Atom, int]]:
+    """Which atoms of an axis take its growth: the first factor that can; every part of a concatenation."""
+    before = size(term)
+    if isinstance(term, Atom):
+        yield term, after
+    elif isinstance(term, Product):
+        free = [a for a in dict.fromkeys(atoms(term)) if a.lock is None and a in names]
+        for atom in free:
+            if after * atom.size % before == 0:
+                yield atom, after * atom.size // before
+                return
+        reasons = [f"'{names[a]}': {a.lock}" for a in dict.fromkeys(atoms(term)) if a in names and a.lock]
+        if not free:
+            raise FixedDimensionError(f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}.")
+        block = before // free[0].size
+        low = after // block * block
+        raise SizeError(
+            f"'{path}' grows in blocks of {block}; {after} is no multiple. Sizes that work: {low} or {low + block}."
+        )
+    else:
+        assert isinstance(term, Concat)
+        if after % before:
+            parts = sorted({names[a] for a in atoms(term) if a in names})
+            raise SizeError(f"'{path}' is a concatenation of {parts}; name the one to grow, or ask for a whole multiple.")
+        for part in term.parts:
+            yield from _distribute(part, size(part) * (after // before), path, names)
