@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from net2net.axes import Atom, Product, Term, atoms, resolve, size
+from net2net.build import operations
 from net2net.capture import Graph, structural_copy
 from net2net.dimensions import Analysis
 from net2net.errors import StudentMismatchError
@@ -28,15 +29,16 @@ def match_sizes(analysis: Analysis, student: Graph) -> dict[Atom, int]:
         if other is None or len(other.shape) != len(value.shape):
             raise StudentMismatchError(f"the student has no tensor '{name}' with {len(value.shape)} axes.")
         equations += [(t, s, f"'{name}'") for t, s in zip(inference.of(value), other.shape, strict=True)]
-    for ours, theirs in zip(teacher.nodes, student.nodes, strict=False):
+    left, right = operations(teacher), operations(student)
+    for ours, theirs in zip(left, right, strict=False):
         if ours.op != theirs.op:
             raise StudentMismatchError(f"where the teacher runs {ours.where}, the student runs {theirs.where}.")
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):
             if len(a.shape) == len(b.shape):
                 equations += [(t, s, ours.where) for t, s in zip(inference.of(a), b.shape, strict=True)]
-    if len(teacher.nodes) != len(student.nodes):
+    if len(left) != len(right):
         raise StudentMismatchError(
-            f"the student runs {len(student.nodes)} operations and the teacher {len(teacher.nodes)}: it is not the "
+            f"the student runs {len(right)} operations and the teacher {len(left)}: it is not the "
             "same network at a larger size."
         )
     known = _solve(equations)

@@ -2,6 +2,6 @@
 
 from net2net.build._sizes import NewSizes
 from net2net.build._student import Blueprint, draft, fill
-from net2net.build._compare import Mismatch, compare
+from net2net.build._compare import Mismatch, compare, operations
 
-__all__ = ["Blueprint", "Mismatch", "NewSizes", "compare", "draft", "fill"]
+__all__ = ["Blueprint", "Mismatch", "NewSizes", "compare", "draft", "fill", "operations"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,12 +13,13 @@ from torch import nn
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
 from net2net.capture import structural_copy
-from net2net.build._config import donor_of, is_pretrained
+from net2net.build._config import donors_of, is_pretrained
 from net2net.plan import Plan
 
 Setting = tuple[str, str, Any]  # module path, attribute, value
 
 _MAX_DRAFTS = 24
+_LAYER_OPS = ("aten.conv", "aten.batch_norm", "aten.layer_norm", "aten.rms_norm", "aten.group_norm", "aten.instance_norm")
 
 
 @dataclass
@@ -44,13 +45,14 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
         new = torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
-    donors = {path: donor_of(module, path, shapes, sizes) for path, module in _pretrained(teacher)}
-    certain, open_choices = _settings(teacher, sizes, donors)
+    pretrained = dict(_pretrained(teacher))
+    certain, open_choices = _settings(teacher, sizes, pretrained)
     for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
         settings = certain + [s for pick in picks for s in pick]
-        student = structural_copy(teacher, bare)
-        _furnish(student, plan, sizes, settings, donors)
-        yield Blueprint(student, settings, donors)
+        for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes):
+            student = structural_copy(teacher, bare)
+            _furnish(student, plan, sizes, settings, donors)
+            yield Blueprint(student, settings, donors)
 
 
 def fill(teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -63,6 +65,19 @@ def fill(teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, 
     student = structural_copy(teacher, real)
     _furnish(student, plan, sizes, blueprint.settings, blueprint.donors)
     return student
+
+
+def _donor_sets(
+    pretrained: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]], sizes: NewSizes
+) -> Iterator[dict[str, nn.Module]]:
+    """Choices of a donor for each Hugging Face model in the tree."""
+    if not pretrained:
+        yield {}
+        return
+    (path, module), *others = pretrained.items()
+    for donor in donors_of(module, path, shapes, sizes):
+        for rest in _donor_sets(dict(others), shapes, sizes):
+            yield {path: donor, **rest}
 
 
 def _pretrained(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -80,7 +95,7 @@ def _furnish(
     """Set the sizes and other attributes of a student that has its tensors."""
     for path, donor in donors.items():
         _adopt(student.get_submodule(path), donor)
-    nodes = {n.module: n for n in sizes.inference.graph.nodes}
+    nodes = {n.module: n for n in sizes.inference.graph.nodes if n.op.startswith(_LAYER_OPS)}
     for path, module in student.named_modules():
         update_layer(module, nodes.get(path), sizes)
     for path, name, value in settings:
@@ -92,8 +107,10 @@ def _furnish(
 
 def _adopt(student: nn.Module, donor: nn.Module) -> None:
     """Take every attribute that holds a size, a number or a config from a model constructed at the new size."""
-    for mine, theirs in zip(student.modules(), donor.modules(), strict=True):
-        for name, value in vars(theirs).items():
+    theirs_by_path = dict(donor.named_modules(remove_duplicate=False))
+    for path, mine in student.named_modules():
+        theirs = theirs_by_path.get(path)
+        for name, value in vars(theirs).items() if theirs is not None else ():
             if not name.startswith("_") and name != "training" and not _holds_tensors(value):
                 vars(mine)[name] = value
 
@@ -105,7 +122,7 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _settings(
-    teacher: nn.Module, sizes: NewSizes, donors: dict[str, nn.Module]
+    teacher: nn.Module, sizes: NewSizes, donors: Collection[str]
 ) -> tuple[list[Setting], list[list[list[Setting]]]]:
     """Attribute settings that are certain, and for each uncertain attribute of a class its alternatives."""
     own, state = sizes.changes_by_module(), sizes.changes_in_state()

@@ -62,9 +62,9 @@ class Sites:
             node = value.producer
             if node is None or flow_of(node) is not Flow.PASS or len(node.inputs) != 1:
                 return None
-            value = node.inputs[0]
+            before, value = value, node.inputs[0]
             found = axes_with(self.inference, value, atom)
-            same = [d for d in found if self.inference.of(value)[d] is self.inference.of(node.output)[axis]]
+            same = [d for d in found if self.inference.of(value)[d] is self.inference.of(before)[axis]]
             if len(same or found) != 1:
                 return None
             axis = (same or found)[0]
@@ -173,10 +173,10 @@ class Sites:
         for site in self.contractions[atom]:
             place = self.stored(*site.weight, atom)
             other = site.other[0] if site.other else None
-            quiet = other is not None and (other, "zero") in silence.silent
+            quiet = other is not None and silence.holds(other)
             if place in contracted and place is not None:
                 rules[place] = "random" if quiet and rules.get(place) != "zero" else "zero"
-            elif not quiet and (site.weight[0], "zero") not in silence.silent:
+            elif not quiet and not silence.holds(site.weight[0]):
                 operands = [site.weight[0], *([other] if other is not None else [])]
                 silence.require_any(sorted(operands, key=lambda v: v.is_state), site.node)
         return FreshNeeds({**silence.rules, **rules}, contracted, self.normalisations[atom])

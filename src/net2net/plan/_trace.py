@@ -44,12 +44,15 @@ def only_summed(inference: Inference, value: Value, axis: int, atom: Atom) -> bo
             if contraction.other is not None and contraction.other[0] is contraction.weight[0]:
                 return False  # a product of the value with itself would feel the factor twice
             continue
-        if flow_of(node) is not Flow.PASS or len(node.outputs) != 1:
+        if flow_of(node) is not Flow.PASS:
             return False
-        after = axes_with(inference, node.output, atom)
-        if len(after) > 1:
-            after = [d for d in after if inference.of(node.output)[d] is inference.of(value)[axis]]
-        if len(after) != 1 or not only_summed(inference, node.output, after[0], atom):
+        for output in node.outputs:
+            after = axes_with(inference, output, atom)
+            if len(after) > 1:
+                after = [d for d in after if inference.of(output)[d] is inference.of(value)[axis]]
+            if after and (len(after) > 1 or not only_summed(inference, output, after[0], atom)):
+                return False
+        if not any(carries(inference, output, atom) for output in node.outputs):
             return False
     return True
 
@@ -178,6 +181,18 @@ class Silence:
             raise NotPossible(f"{value.name} is no result of trained weights")
         else:
             self._through(value.producer, state)
+
+    def holds(self, value: Value) -> bool:
+        """Whether the new units of a value are 0 with what has been required so far."""
+        before = dict(self.rules), set(self.silent)
+        try:
+            self.require(value, "zero")
+            silent = self.rules == before[0]
+        except NotPossible:
+            silent = False
+        if not silent:
+            self.rules, self.silent = before
+        return silent
 
     def require_any(self, values: list[Value], node: Node) -> None:
         """Make the new units of one of the values 0."""

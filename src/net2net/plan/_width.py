@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 import net2net
-from net2net.axes import Atom, Normalisation, Term, atoms
+from net2net.axes import Atom, Normalisation, Reduction, Term, atoms
 from net2net.capture import Value
 from net2net.errors import FixedDimensionError, OptionError, SizeError
 from net2net.plan._growths import HOWS, UnitMap, unit_map
@@ -117,21 +117,37 @@ class _Planner:
         return SizeError(f"{text} Sizes that work: {' or '.join(map(str, sizes))} (how='split').")
 
     def check_averages(self) -> None:
-        """Every axis that is averaged over must hold each old place equally often."""
+        """Every axis that is averaged over must hold each old place equally often, or be silent in its new places."""
         for growing in list(self.growing.values()):
-            if growing.units.how != "split":
-                continue
-            for site in self.sites.averaged(growing.units.atom):
+            atom = growing.units.atom
+            for site in self.sites.averaged(atom):
+                together = [a for a in dict.fromkeys(atoms(site.term)) if a in self.growing]
+                if len(together) == 1 and growing.units.how != "split":
+                    continue
+                if self.options.how is None:  # new units can't share an average with copies
+                    for other in together:
+                        self._as_split(other)
                 source = self._axis(site.term, None).source
                 counts = np.bincount(source[source >= 0])
-                if (source < 0).any() or counts.min() != counts.max():
-                    names = sorted({self.growing[a].name for a in atoms(site.term) if a in self.growing})
-                    others = sorted({str(a.size) for a in atoms(site.term) if a not in self.growing and a.lock is None})
-                    hint = f" The other parts of that axis (sizes {', '.join(others)}) must grow too." if others else ""
-                    raise SizeError(
-                        f"{', '.join(repr(n) for n in names)}: {site.node.where} averages over an axis in which not "
-                        f"every place would be copied equally often. Grow its parts by one common multiple.{hint}"
-                    )
+                if self.options.how != "random_pad" and ((source < 0).any() or counts.min() != counts.max()):
+                    raise self._uneven(site, together)
+
+    def _as_split(self, atom: Atom) -> None:
+        growing = self.growing[atom]
+        if growing.units.how == "zero_out":
+            try:
+                self._grow(growing.name, atom, growing.units.size, "split")
+            except NotPossible as reason:
+                raise self._refusal(growing.name, atom, growing.units.size, [f"split: {reason}"]) from None
+
+    def _uneven(self, site: Normalisation | Reduction, together: list[Atom]) -> SizeError:
+        names = sorted({self.growing[a].name for a in together})
+        others = sorted({str(a.size) for a in atoms(site.term) if a not in self.growing})
+        hint = f" The other parts of that axis (sizes {', '.join(others)}) must grow too." if others else ""
+        return SizeError(
+            f"{', '.join(repr(n) for n in names)}: {site.node.where} averages over an axis in which not every place "
+            f"would be copied equally often. Grow its parts by one common multiple.{hint}"
+        )
 
     def plan(self) -> Plan:
         """The plan for every tensor that the growing dimensions run through."""
