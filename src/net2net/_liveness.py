@@ -1,4 +1,4 @@
-"""Do the new weights learn? Two backward passes with a step between them."""
+"""Do the new weights learn? A few backward passes with steps between them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from net2net.capture import named_outputs
 
 
 def dead_parameters(model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...]]) -> tuple[str, ...]:
-    """Names of parameters none of whose new entries gets a gradient in two steps.
+    """Names of parameters none of whose new entries gets a gradient within three steps.
 
     Args:
         model: a copy that may be changed.
@@ -23,7 +23,7 @@ def dead_parameters(model: nn.Module, inputs: Any, new_entries: Mapping[str, tup
     named = dict(model.named_parameters())
     alive: set[str] = set()
     with torch.enable_grad():
-        for _ in range(2):
+        for _ in range(4):
             for parameter in named.values():
                 parameter.grad = None
             _loss(model, inputs).backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import nn
 
 from net2net._naming import name_dimensions
-from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_rms, resolve
+from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
 from net2net.capture import Inputs, capture
 from net2net.plan import Sites, tolerance
 
@@ -169,6 +169,7 @@ def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
     graph = capture(model, example_inputs)
     inference = infer(graph)
     recognise_rms(inference)
+    recognise_gains(inference)
     _lock_unused(inference)
     runs = _runs_of(inference)
     names = name_dimensions(inference, runs)

@@ -146,7 +146,7 @@ def _first_fitting(
     known = set(_eps_changes(model, plan))
     for blueprint in draft(model, plan, sizes):
         try:
-            return blueprint, compare(sizes, capture(blueprint.model, inputs), known)
+            return blueprint, compare(sizes, capture(blueprint.model, inputs), known, blueprint.buffers)
         except (Mismatch, GrowthError) as error:
             reasons.append(str(error).splitlines()[0])
     grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)

@@ -19,7 +19,7 @@ from net2net.plan._plan import Preservation
 
 # Above this many bytes for the two models together, they are compared in their own dtype.
 _FLOAT64_BYTES = 6 * 2**30
-# Liveness runs two backward passes; above this many parameters it is left out.
+# Liveness runs backward passes; above this many parameters it is left out.
 _LIVENESS_PARAMETERS = 20_000_000
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
@@ -30,7 +30,7 @@ class Verification:
 
     `preserves` is what the growth promises ("exact", "approximate", "none"); only "exact" is held to the
     tolerance. `departs` is the first module whose output differs, if one does. `dead` names tensors of which no
-    new entry gets a gradient within two steps; None if that was not checked.
+    new entry gets a gradient within three steps; None if that was not checked.
     """
 
     errors: dict[str, float]
@@ -115,7 +115,8 @@ def compare_models(
         departs = _first_departure(a, b, _to(inputs, working, _device(teacher)), tolerance, sources or {})
     dead = None
     if new_entries is not None and sum(p.numel() for p in student.parameters()) <= _LIVENESS_PARAMETERS:
-        dead = dead_parameters(b, _to(inputs, working, _device(student)), new_entries)
+        own = structural_copy(b, _cloned)  # it takes steps, and `b` shares the student's tensors if the dtype is its own
+        dead = dead_parameters(own, _to(inputs, working, _device(student)), new_entries)
     return Verification(
         errors, tolerance, preserves, str(working).removeprefix("torch."), departs, dead, tuple(dict.fromkeys(notes))
     )
@@ -192,6 +193,11 @@ def _copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         if isinstance(module, nn.RNNBase):
             module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
     return copy
+
+
+def _cloned(_: str, tensor: torch.Tensor) -> torch.Tensor:
+    new = tensor.detach().clone()
+    return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
 
 def _to(inputs: Inputs, dtype: torch.dtype, device: torch.device) -> tuple[tuple[Any, ...], dict[str, Any]]:

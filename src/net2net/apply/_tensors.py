@@ -39,19 +39,23 @@ def grow_tensor(
     name: str, tensor: torch.Tensor, plan: TensorPlan, seed: int, initialiser: Initialiser | None = None
 ) -> torch.Tensor:
     """One tensor of the student. Depends on the seed and on this tensor alone, so tensors can be made in any order."""
-    generator = torch.Generator(device="cpu").manual_seed((seed << 32) + zlib.crc32(name.encode()))
+    # The generator reads the low 32 bits of its seed only, so seed and name are mixed into these.
+    generator = torch.Generator(device="cpu").manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     exact = tensor.detach()
     scaled = plan.scale != 1.0 or any(m is not None and m.factor is not None for m in plan.axes)
     if scaled and exact.dtype in (torch.float16, torch.bfloat16):
         exact = exact.float()  # round once, at the end
     rms = float(exact.float().square().mean().sqrt()) if exact.numel() and exact.is_floating_point() else 0.0
-    result = exact if plan.scale == 1.0 else (exact + plan.offset) * plan.scale - plan.offset
+    result = exact if plan.offset == 0.0 else exact + plan.offset
+    result = result if plan.scale == 1.0 else result * plan.scale
     # Input sides first: a new output row then covers new columns too, as a silent or random unit must.
     order = sorted(range(len(plan.axes)), key=lambda k: not (plan.axes[k] is not None and plan.axes[k].contracted))
     for axis in order:
         axis_map = plan.axes[axis]
         if axis_map is not None:
             result = _expand(result, axis, axis_map, rms, generator)
+    if plan.offset != 0.0:
+        result = result - plan.offset
     if initialiser is not None:
         result = _fill_initial(result, plan, initialiser(name))
     for noise in plan.noise:

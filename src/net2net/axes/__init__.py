@@ -11,7 +11,7 @@ from net2net.axes._inference import (
     infer,
     rule,
 )
-from net2net.axes._patterns import recognise_rms
+from net2net.axes._patterns import readers, recognise_gains, recognise_rms, stored_gain
 from net2net.axes._terms import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size
 
 __all__ = [
@@ -30,9 +30,12 @@ __all__ = [
     "head",
     "infer",
     "lock",
+    "readers",
+    "recognise_gains",
     "recognise_rms",
     "resolve",
     "rule",
     "rules",
     "size",
+    "stored_gain",
 ]

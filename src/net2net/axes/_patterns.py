@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from net2net.axes._inference import Flow, Inference, Normalisation, Reduction, flow_of
 from net2net.capture import Node, Value
 
 _CASTS = ("aten.to", "aten._to_copy", "aten.type_as", "aten.clone", "aten.contiguous")
+
+
+def recognise_gains(inference: Inference) -> None:
+    """Where a normalisation gets `1 + w` for its gain, name the parameter w and the 1."""
+    for i, norm in enumerate(inference.normalisations):
+        if norm.gain is not None and not norm.gain.is_state:
+            stored = stored_gain(norm.gain)
+            gain, offset = stored if stored is not None else (None, 0.0)
+            inference.normalisations[i] = replace(norm, gain=gain, gain_offset=offset)
 
 
 def recognise_rms(inference: Inference) -> None:
@@ -75,29 +85,35 @@ def _same(inputs: list[Value], x: Value, root: Value) -> bool:
     return any(v is root for v in inputs) and any(_source(v) is x for v in inputs)
 
 
-def _readers(value: Value) -> Iterator[tuple[Node, Value]]:
+def readers(value: Value) -> Iterator[tuple[Node, Value]]:
     """The operations that read a value, seen through casts, with the value as they read it."""
     for node in value.consumers:
         if node.op in _CASTS:
-            yield from _readers(node.output)
+            yield from readers(node.output)
         else:
             yield node, value
 
 
+def stored_gain(value: Value) -> tuple[Value, float] | None:
+    """The parameter behind a gain, and the number added to it: (w, 1.0) for `1 + w`."""
+    value = _source(value)
+    if value.kind == "parameter":
+        return value, 0.0
+    node = value.producer
+    if node is None or node.op != "aten.add" or len(node.inputs) != 1:
+        return None
+    parameter = _source(node.inputs[0])
+    number = next((a for n, a in node.arguments.items() if n != "alpha" and isinstance(a, (int, float))), None)
+    return (parameter, float(number)) if parameter.kind == "parameter" and number is not None else None
+
+
 def _gain(inference: Inference, product: Node) -> tuple[Value | None, float, Node]:
     """The parameter that multiplies the normalised value, what is added to it, and the node that multiplies."""
-    readers = list(_readers(product.output))
-    if len(readers) == 1 and flow_of(readers[0][0]) is Flow.PRODUCT:
-        node, read = readers[0]
-        other = next((_source(v) for v in node.inputs if v is not read), None)
-        if other is not None and other.kind == "parameter":
-            return other, 0.0, node
-        maker = other.producer if other is not None else None
-        if maker is not None and maker.op == "aten.add":
-            parameter = next((_source(v) for v in maker.inputs if _source(v).kind == "parameter"), None)
-            constant = next((a for a in maker.arguments.values() if isinstance(a, float)), None)
-            if constant is None and isinstance(maker.get("other"), int):
-                constant = float(maker["other"])
-            if parameter is not None and constant is not None and len(maker.inputs) == 1:
-                return parameter, constant, node
+    found = list(readers(product.output))
+    if len(found) == 1 and flow_of(found[0][0]) is Flow.PRODUCT:
+        node, read = found[0]
+        other = next((v for v in node.inputs if v is not read), None)
+        stored = stored_gain(other) if other is not None else None
+        if stored is not None:
+            return (*stored, node)
     return None, 0.0, product

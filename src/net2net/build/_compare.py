@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from net2net.axes import readers
 from net2net.build._sizes import NewSizes
 from net2net.capture import Graph, Node
 from net2net.errors import GrowthError
@@ -14,13 +16,16 @@ class Mismatch(GrowthError):
     """The student's operations are not the teacher's at the new sizes. Says where."""
 
 
-def compare(sizes: NewSizes, student: Graph, known: set[tuple[float, float]]) -> list[Constant]:
+def compare(
+    sizes: NewSizes, student: Graph, known: set[tuple[float, float]], buffers: Mapping[str, float] | None = None
+) -> list[Constant]:
     """Check that the student runs the teacher's operations on the shapes expected.
 
     Args:
         sizes: the teacher's graph with the expected sizes.
         student: the student's graph.
         known: pairs of constants (teacher's, student's) that the plan changes itself, such as a norm's eps.
+        buffers: by how much a buffer that the student's constructor computes differs from the teacher's.
 
     Returns:
         Constants that differ because they are computed from a size; the weights can make up for them.
@@ -29,7 +34,7 @@ def compare(sizes: NewSizes, student: Graph, known: set[tuple[float, float]]) ->
         Mismatch: an operation or a shape differs.
     """
     teacher = sizes.inference.graph
-    constants = []
+    constants = _of_buffers(teacher, buffers or {})
     ours, theirs = operations(teacher), operations(student)
     for before, after in zip(ours, theirs, strict=False):
         if before.op != after.op:
@@ -48,11 +53,30 @@ def operations(graph: Graph) -> list[Node]:
     return [n for n in graph.nodes if n.op not in ("aten.contiguous", "aten.clone", "aten.alias")]
 
 
+def _of_buffers(teacher: Graph, buffers: Mapping[str, float]) -> list[Constant]:
+    found = []
+    for name, ratio in buffers.items():
+        value = teacher.state.get(name)
+        for node, read in readers(value) if value is not None else ():
+            others = [v for v in node.inputs if v is not read]
+            if node.op not in ("aten.mul", "aten.mul_") or len(others) != 1:
+                raise Mismatch(f"{node.where} reads the buffer '{name}', whose values depend on a size")
+            found.append(Constant(node, others[0], 1 / ratio))
+    return found
+
+
 def _constants(before: Node, after: Node, known: set[tuple[float, float]]) -> list[Constant]:
     if before.op == "aten.scaled_dot_product_attention":
         old, new = (n.get("scale") or n["query"].shape[-1] ** -0.5 for n in (before, after))
         return [Constant(before, before["query"], old / new)] if not _close(old, new) else []
     found = []
+    for old_value, new_value in zip(before.inputs, after.inputs, strict=False):
+        a, b = old_value.number, new_value.number
+        if a is not None and b is not None and not _close(a, b):
+            others = [v for v in before.inputs if v is not old_value]
+            if before.op not in ("aten.mul", "aten.div") or len(others) != 1:
+                raise Mismatch(f"{before.where} reads the number {a} in the teacher and {b} in the student")
+            found.append(Constant(before, others[0], a / b if before.op == "aten.mul" else b / a))
     for name, old in before.arguments.items():
         new = after.arguments.get(name)
         if isinstance(old, float) and isinstance(new, float) and not _close(old, new) and (old, new) not in known:
@@ -66,6 +90,8 @@ def _ratio(node: Node, name: str, old: float, new: float) -> Constant:
     operation = node.op.rstrip("_")
     if name == "other" and operation in ("aten.mul", "aten.div") and node.inputs:
         return Constant(node, node.inputs[0], old / new if operation == "aten.mul" else new / old)
+    if operation == "aten.baddbmm" and name in ("alpha", "beta"):
+        return Constant(node, node["batch1" if name == "alpha" else "self"], old / new)
     raise Mismatch(f"{node.where} has {name}={old} in the teacher and {new} in the student")
 
 

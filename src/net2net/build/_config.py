@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,8 +16,8 @@ from net2net.build._sizes import NewSizes
 from net2net.errors import CouplingError
 
 
-_MAX_TRIES = 64
 Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
+Changes = dict[Key, int | float]
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -26,11 +28,12 @@ def is_pretrained(module: nn.Module) -> bool:
 
 
 def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> Iterator[nn.Module]:
-    """Models of the same class at the student's sizes, on the meta device, each constructed from a config.
+    """Models of the same class at the student's sizes, without weights, each constructed from a config.
 
     The config is found by search: every number in it that equals a size that changes is a candidate. Those that
     change the shapes of tensors are settled by the shapes of the plan; of the others (a number of heads) as few as
-    possible are changed, and the caller finds out which donor computes what it should.
+    possible are changed, and the caller finds out which donor computes what it should. Parameters of a donor are
+    on the meta device; its buffers have their values.
 
     Raises:
         CouplingError: no config gives these shapes; the class computes one size from another.
@@ -40,114 +43,116 @@ def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> I
     for name, tensor in model.state_dict().items():
         first = ties.get(prefix + name, prefix + name)
         wanted[name] = tuple(shapes.get(first, tensor.shape))
-    search = _Search(model, wanted)
-    active, inert = search.sorted_out(_candidates(model.config, sizes))
-    found = False
-    for some in _few_changes(inert):
-        donor = search.fitting(active, some)
-        if donor is not None:
-            found = True
-            yield donor
-    if not found:
-        names = ", ".join(sorted({str(key[-1]) for key, _ in (*active, *inert)}))
+    search = _Search(model, wanted, _candidates(model.config, sizes))
+    needed = search.solve()
+    if needed is None:
         raise CouplingError(
-            f"{type(model).__name__} can't be constructed at these sizes ({search.reason}). Its class ties sizes to "
-            f"each other: grow the dimensions behind {names or 'its config'} by the same factor."
+            f"{type(model).__name__} can't be constructed at these sizes ({search.reason}). Its class computes one "
+            "size from another, or fixes it: grow the dimensions that it ties together by the same factor."
         )
+    free = [(key, new) for key, options in search.candidates for new in options if key not in needed]
+    free = [(key, new) for key, new in free if isinstance(new, int) and search.same_tensors({**needed, key: new})]
+    for count in range(4):
+        for some in itertools.islice(itertools.combinations(free, count), 64):
+            changes = {**needed, **dict(some)}
+            if len(changes) == len(needed) + count and search.misses(changes) == 0:
+                donor = _construct(model, changes)
+                assert donor is not None
+                yield donor
 
 
 class _Search:
-    """Tries configs by constructing the model on the meta device."""
+    """Looks for the numbers of a config that give the wanted shapes, by constructing the model without weights."""
 
-    def __init__(self, model: nn.Module, wanted: Shapes) -> None:
-        self.model, self.wanted = model, wanted
-        self.before: Shapes = {name: tuple(t.shape) for name, t in model.state_dict().items()}
+    def __init__(self, model: nn.Module, wanted: Shapes, candidates: list[tuple[Key, list[int | float]]]) -> None:
+        self.model, self.wanted, self.candidates = model, wanted, candidates
         self.reason = "no number of its config equals a size that changes"
-        self.likely: tuple[int, ...] | None = None
 
-    def sorted_out(self, candidates: list[tuple[Key, list[int]]]) -> tuple[list[tuple[Key, list[int]]], list[tuple[Key, int]]]:
-        """Candidates that change shapes as wanted (with their options), and those that change no shape."""
-        active: list[tuple[Key, list[int]]] = []
-        inert: list[tuple[Key, int]] = []
-        for key, options in candidates:
-            kept = []
-            for new in options[:-1]:
-                shapes = self._shapes({key: new})
-                if shapes == self.before:
-                    inert.append((key, new))
-                elif shapes is None or self._leads_there(shapes):
-                    kept.append(new)
-            if kept:
-                active.append((key, [*kept, options[-1]]))
-        return active, inert
-
-    def _leads_there(self, shapes: Shapes) -> bool:
-        """Whether no axis moves away from where it should go."""
-        if shapes.keys() != self.before.keys():
-            return False
-        for name, after in shapes.items():
-            for old, new, goal in zip(self.before[name], after, self.wanted[name], strict=True):
-                if new != old and (goal - old) * (new - old) <= 0:
-                    return False
-        return True
-
-    def _shapes(self, changes: dict[Key, int]) -> Shapes | None:
-        donor = self._donor(changes)
-        return None if donor is None else {name: tuple(t.shape) for name, t in donor.state_dict().items()}
-
-    def _donor(self, changes: dict[Key, int]) -> nn.Module | None:
-        config = copy.deepcopy(self.model.config)
-        try:
-            for key, new in changes.items():
-                _set(config, key, new)
-            return _construct(self.model, config)
-        except Exception as error:
-            self.reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    def misses(self, changes: Changes) -> int | None:
+        """How many tensors would have another shape than wanted; None if there is no such model."""
+        donor = _construct(self.model, changes)
+        if donor is None:
             return None
+        found = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
+        if found.keys() != self.wanted.keys():
+            return None
+        wrong = [name for name, shape in self.wanted.items() if found[name] != shape]
+        if wrong:
+            self.reason = f"'{wrong[0]}' would be {list(found[wrong[0]])}, not {list(self.wanted[wrong[0]])}"
+        return len(wrong)
 
-    def fitting(self, active: list[tuple[Key, list[int]]], inert: dict[Key, int]) -> nn.Module | None:
-        """The first model that has the wanted shapes, with these changes of numbers that change no shape."""
-        picks = list(itertools.islice(_by_likelihood(active), _MAX_TRIES))
-        if self.likely in picks:
-            picks.insert(0, self.likely)
-        for pick in picks:
-            chosen = {key: new for (key, _), new in zip(active, pick, strict=True)}
-            donor = self._donor({**chosen, **inert})
-            if donor is None:
-                continue
-            found = {name: tuple(t.shape) for name, t in donor.state_dict().items()}
-            wrong = [name for name in self.wanted if found.get(name) != self.wanted[name]]
-            if not wrong:
-                self.likely = pick
-                return donor
-            self.reason = f"'{wrong[0]}' would be {found.get(wrong[0])}, not {self.wanted[wrong[0]]}"
+    def same_tensors(self, changes: Changes) -> bool:
+        """Whether the model has tensors of the same names with these changes, or refuses them by themselves."""
+        donor = _construct(self.model, changes)
+        return donor is None or donor.state_dict().keys() == self.wanted.keys()
+
+    def solve(self) -> Changes | None:
+        """The fewest changes that give the wanted shapes: changes are made, then undone, while that helps."""
+        everything: Changes = {key: options[0] for key, options in self.candidates if isinstance(options[0], int)}
+        for start in ({}, everything):
+            changes, left = self._descend(dict(start))
+            if left == 0:
+                for key in list(changes):
+                    fewer = {k: v for k, v in changes.items() if k != key}
+                    if self.misses(fewer) == 0:
+                        changes = fewer
+                return changes
+        return None
+
+    def _descend(self, changes: Changes) -> tuple[Changes, int | None]:
+        best = self.misses(changes)
+        improved = True
+        while improved and best != 0:
+            improved = False
+            for key, options in self.candidates:
+                for new in (*options, None):
+                    trial = {k: v for k, v in changes.items() if k != key} | ({} if new is None else {key: new})
+                    if trial == changes:
+                        continue
+                    misses = self.misses(trial)
+                    if misses is not None and (best is None or misses < best):
+                        changes, best, improved = trial, misses, True
+        return changes, best
+
+
+def _construct(model: nn.Module, changes: Changes) -> nn.Module | None:
+    """The model's class constructed with some numbers of its config changed; None if it refuses."""
+    config: Any = copy.deepcopy(model.config)
+    try:
+        for key, new in changes.items():
+            _set(config, key, new)
+        with _parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            donor: nn.Module = type(model)(config)
+        return donor
+    except Exception:  # whatever a constructor says no with
         return None
 
 
-def _few_changes(inert: list[tuple[Key, int]]) -> Iterator[dict[Key, int]]:
-    """Choices of the numbers that change no shape, the fewest changes first."""
-    for count in range(min(len(inert), 3) + 1):
-        for some in itertools.islice(itertools.combinations(inert, count), 24):
-            if len({key for key, _ in some}) == count:
-                yield dict(some)
+@contextlib.contextmanager
+def _parameters_on_meta() -> Iterator[None]:
+    """Every parameter that is registered loses its memory; buffers keep their values."""
+    register = nn.Module.register_parameter
+
+    def without_memory(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and param.device.type != "meta":
+            param = nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
+        register(self, name, param)
+
+    nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def _construct(model: nn.Module, config: Any) -> nn.Module:
-    kept = getattr(model.config, "_attn_implementation", None)
-    if kept is not None:
-        config._attn_implementation = kept
-    with torch.device("meta"):
-        donor: nn.Module = type(model)(config)
-    return donor
-
-
-def _numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int]]:
-    """Every integer of a config and of the configs inside it, with where it stands."""
+def _numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
+    """Every number of a config and of the configs inside it, with where it stands."""
     for name, value in list(vars(config).items()):
         here = (*key, name)
         if name.startswith("_") or isinstance(value, bool):
             continue
-        if isinstance(value, int):
+        if isinstance(value, (int, float)):
             yield here, value
         elif isinstance(value, (list, tuple)):
             for i, item in enumerate(value):
@@ -157,29 +162,26 @@ def _numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int]]:
             yield from _numbers(value, here)
 
 
-def _candidates(config: Any, sizes: NewSizes) -> list[tuple[Key, list[int]]]:
+def _candidates(config: Any, sizes: NewSizes) -> list[tuple[Key, list[int | float]]]:
+    """Numbers of a config that equal a size that changes, with what they may become, and multipliers of sizes."""
     changes: dict[int, set[int]] = {}
     for own in (*sizes.changes_by_module().values(), *sizes.changes_in_state().values()):
         for before, after in own.items():
             changes.setdefault(before, set()).update(after)
-    found = []
+    ratios = {new / old for old, news in changes.items() for new in news if new != old}
+    found: list[tuple[Key, list[int | float]]] = []
     for key, number in _numbers(config):
-        options = changes.get(number, set())
-        if options - {number}:
-            found.append((key, sorted(options | {number}, key=lambda new: (new == number, new))))
+        if isinstance(number, int):
+            options: list[int | float] = sorted(changes.get(number, set()) - {number})
+        else:
+            multiplies = any(word in str(key[-1]) for word in ("multiplier", "coefficient", "ratio", "expansion"))
+            options = sorted(number * r for r in ratios) if multiplies and len(ratios) == 1 else []
+        if options:
+            found.append((key, options))
     return found
 
 
-def _by_likelihood(candidates: list[tuple[Key, list[int]]]) -> Iterator[tuple[int, ...]]:
-    """All combinations, those with the fewest second choices first."""
-    ranks = sorted(
-        itertools.islice(itertools.product(*(range(len(options)) for _, options in candidates)), 4096), key=sum
-    )
-    for picks in ranks:
-        yield tuple(options[i] for (_, options), i in zip(candidates, picks, strict=True))
-
-
-def _set(config: Any, key: Key, value: int) -> None:
+def _set(config: Any, key: Key, value: int | float) -> None:
     *path, last = key
     for name in path[:-1] if isinstance(last, int) else path:
         config = getattr(config, name)

@@ -24,11 +24,16 @@ _LAYER_OPS = ("aten.conv", "aten.batch_norm", "aten.layer_norm", "aten.rms_norm"
 
 @dataclass
 class Blueprint:
-    """A student without weights (on the meta device), and the attribute settings that make it."""
+    """A student without weights (on the meta device), and what made it.
+
+    `settings` are attributes of its modules, `donors` the Hugging Face models constructed at the new size, and
+    `buffers` says by what factor buffers that their constructors compute have changed.
+    """
 
     model: nn.Module
     settings: list[Setting] = field(default_factory=list)
     donors: dict[str, nn.Module] = field(default_factory=dict)
+    buffers: dict[str, float] = field(default_factory=dict)
 
 
 def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint]:
@@ -52,7 +57,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
         for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes):
             student = structural_copy(teacher, bare)
             _furnish(student, plan, sizes, settings, donors)
-            yield Blueprint(student, settings, donors)
+            yield Blueprint(student, settings, donors, _changed_buffers(teacher, donors))
 
 
 def fill(teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -94,7 +99,11 @@ def _furnish(
 ) -> None:
     """Set the sizes and other attributes of a student that has its tensors."""
     for path, donor in donors.items():
-        _adopt(student.get_submodule(path), donor)
+        module = student.get_submodule(path)
+        _adopt(module, donor)
+        for name, new, old in list(_computed_buffers(module, donor)):
+            owner, _, attribute = name.rpartition(".")
+            module.get_submodule(owner)._buffers[attribute] = new.to(old)
     nodes = {n.module: n for n in sizes.inference.graph.nodes if n.op.startswith(_LAYER_OPS)}
     for path, module in student.named_modules():
         update_layer(module, nodes.get(path), sizes)
@@ -103,6 +112,27 @@ def _furnish(
     for path, attributes in plan.attributes.items():
         for name, number in attributes.items():
             setattr(student.get_submodule(path), name, number)
+
+
+def _changed_buffers(teacher: nn.Module, donors: dict[str, nn.Module]) -> dict[str, float]:
+    """Buffers that are no part of a checkpoint and that a donor computes as a multiple of the teacher's."""
+    found = {}
+    for path, donor in donors.items():
+        for name, new, old in _computed_buffers(teacher.get_submodule(path), donor):
+            if new.shape == old.shape and old.numel() and old.device.type != "meta" and bool((old != 0).any()):
+                place = old.abs().argmax()
+                ratio = float(new.reshape(-1)[place]) / float(old.reshape(-1)[place])
+                if abs(ratio - 1) > 1e-6:
+                    found[f"{path}.{name}" if path else name] = ratio
+    return found
+
+
+def _computed_buffers(model: nn.Module, donor: nn.Module) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    kept = donor.state_dict().keys()
+    mine = dict(model.named_buffers())
+    for name, buffer in donor.named_buffers():
+        if name not in kept and name in mine and buffer.device.type != "meta" and buffer.is_floating_point():
+            yield name, buffer, mine[name]
 
 
 def _adopt(student: nn.Module, donor: nn.Module) -> None:

@@ -153,12 +153,19 @@ class _Reader:
             name = self.ties.get(name, name)
             if name in self.state:
                 return self.state[name]
-        value = Value(name, tuple(map(int, example.shape)), example.dtype, kind)
+        value = Value(name, tuple(map(int, example.shape)), example.dtype, kind, self._number(spec, kind))
         if value.is_state:
             self.state[name] = value
         elif kind == "input":
             self.inputs.append(value)
         return value
+
+    def _number(self, spec: Any, kind: Kind) -> float | None:
+        """The value of a constant with one entry, made in the forward from a size for example."""
+        constant = self.program.constants.get(spec.target) if kind == "constant" and spec is not None else None
+        if not isinstance(constant, torch.Tensor) or constant.numel() != 1 or constant.device.type == "meta":
+            return None
+        return float(constant)
 
     def _run(self, module: torch.fx.GraphModule, environment: dict[Any, Any]) -> list[Any]:
         for fx_node in module.graph.nodes:
@@ -241,6 +248,8 @@ class _Reader:
             value.consumers.append(node)
             if bound.get("dtype") == torch.float32 and value.dtype.is_floating_point:
                 self.casts_to_float32 = True
+        if name in ("aten.lift_fresh_copy", "aten.to", "aten.detach_", "aten.clone") and node.inputs:
+            node.output.number = node.inputs[0].number
         self.nodes.append(node)
         if name.endswith("_") and node.inputs:
             self._record_write(node)

@@ -13,12 +13,16 @@ Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
 
 @dataclass(eq=False, slots=True)
 class Value:
-    """A tensor in the graph. `name` is the state-dict key of a parameter or buffer, else the graph's own name."""
+    """A tensor in the graph. `name` is the state-dict key of a parameter or buffer, else the graph's own name.
+
+    `number` is the value of a constant with one entry.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: torch.dtype
     kind: Kind
+    number: float | None = None
     producer: Node | None = None
     consumers: list[Node] = field(default_factory=list)
 

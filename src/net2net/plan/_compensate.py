@@ -39,10 +39,11 @@ def compensate(plan: Plan, sites: Sites, constants: list[Constant]) -> Plan:
                 f"{constant.node.where} multiplies by a number that is computed from a size, and no weight can make up "
                 f"for its change: {reason}."
             ) from None
-        for name in scaling.wholes:
+        for name, power in scaling.wholes.items():
+            offset = scaling.offsets.get(name, 0.0)
             shape = sites.inference.graph.state[name].shape
             tensor = tensors.get(name, TensorPlan(shape, (None,) * len(shape)))
-            tensors[name] = replace(tensor, scale=tensor.scale * constant.ratio)
+            tensors[name] = replace(tensor, scale=tensor.scale * constant.ratio**power, offset=offset)
     return replace(plan, tensors=tensors)
 
 

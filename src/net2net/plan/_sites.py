@@ -22,6 +22,7 @@ class SplitNeeds:
 
     contracted: set[Place] = field(default_factory=set)
     carried: set[Place] = field(default_factory=set)
+    offsets: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -147,6 +148,7 @@ class Sites:
         if scaling.spots & (needs.contracted | needs.carried):
             raise NotPossible("a weight would have to take the shares twice")
         needs.carried |= scaling.spots
+        needs.offsets.update(scaling.offsets)
 
     def fresh_needs(self, atom: Atom) -> FreshNeeds:
         """What new, silent units of the atom ask for.

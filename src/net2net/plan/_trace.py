@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from net2net.axes import Atom, Contraction, Flow, Inference, atoms, flow_of, resolve
+from net2net.axes import Atom, Contraction, Flow, Inference, atoms, flow_of, resolve, stored_gain
 from net2net.capture import Node, Value
 
 Spot = tuple[str, int, Atom]  # tensor, axis, and the atom in that axis
@@ -57,13 +57,37 @@ def only_summed(inference: Inference, value: Value, axis: int, atom: Atom) -> bo
     return True
 
 
+def passed_by(node: Node) -> list[Value]:
+    """What an operation that passes units on takes them from; a second operand may only lend its shape or dtype."""
+    joins = node.op in ("aten.cat", "aten.concat", "aten.concatenate", "aten.stack")
+    return node.inputs if joins else node.inputs[:1]
+
+
+def factors_of(node: Node) -> list[Value]:
+    """The operands of a product: where one is scaled or 0, so is the result."""
+    if node.op == "aten.scaled_dot_product_attention":
+        return [node["value"]]
+    shifts = shifts_of(node)
+    return [v for v in node.inputs if v.dtype.is_floating_point and not any(v is s for s in shifts)]
+
+
+def shifts_of(node: Node) -> list[Value]:
+    """What a product adds to its result: a bias."""
+    added = [node.get("bias")]
+    if node.op.startswith(("aten.addmm", "aten.baddbmm")):
+        added.append(node.get("self"))
+    return [v for v in added if isinstance(v, Value)]
+
+
 @dataclass
 class Scaling:
-    """The tensors that must be multiplied for a value to be multiplied: per unit of an atom, or as a whole."""
+    """The tensors that must be multiplied for a value to be multiplied: per unit of an atom (`spots`), or as a whole
+    (`wholes`, with the power of the factor). `offsets` are added to a stored gain before it is multiplied (`1 + w`)."""
 
     inference: Inference
     spots: set[tuple[str, int]] = field(default_factory=set)
-    wholes: set[str] = field(default_factory=set)
+    wholes: dict[str, int] = field(default_factory=dict)
+    offsets: dict[str, float] = field(default_factory=dict)
 
     def along(self, value: Value, atom: Atom, user: Node | None) -> None:
         """Multiply the units of `atom` in a value that only `user` (or the caller's own sites) reads.
@@ -71,87 +95,110 @@ class Scaling:
         Raises:
             NotPossible: some other reader would feel it, or an operation on the way doesn't let a factor pass.
         """
-        self._trace(value, atom, user)
+        self._trace(value, atom, user, 1)
 
-    def whole(self, value: Value, user: Node) -> None:
+    def whole(self, value: Value, user: Node, power: int = 1) -> None:
         """Multiply the whole of a value that only `user` reads."""
-        self._trace(value, None, user)
+        self._trace(value, None, user, power)
 
-    def _trace(self, value: Value, atom: Atom | None, user: Node | None) -> None:
-        if user is not None and any(node is not user for node in value.consumers):
+    def _trace(self, value: Value, atom: Atom | None, user: Node | None, power: int) -> None:
+        others = [node for node in value.consumers if node is not user] if user is not None else []
+        if others and not (atom is None and value.is_state):
             raise NotPossible(f"{value.name} is read by other operations too")
         if value in self.inference.graph.outputs.values() or value in self.inference.graph.mutated:
             raise NotPossible(f"{value.name} is an output, or is written to in place")
         if value.is_state:
-            self._put(value, atom)
+            self._put(value, atom, power)
+            for node in others:  # a tied tensor: its other readers must not feel the factor
+                self._undo(value, node, power)
             return
         node = value.producer
         if node is None:
             raise NotPossible(f"{value.name} is no result of trained weights")
-        self._through(node, atom)
+        gain = stored_gain(value)
+        if gain is not None and gain[1] != 0.0 and len(gain[0].consumers) == 1:
+            self.offsets[gain[0].name] = gain[1]
+            self._put(gain[0], atom, power)
+        else:
+            self._through(node, atom, power)
 
-    def _put(self, value: Value, atom: Atom | None) -> None:
+    def _put(self, value: Value, atom: Atom | None, power: int) -> None:
         if atom is None:
-            self.wholes.add(value.name)
+            if self.wholes.setdefault(value.name, power) != power:
+                raise NotPossible(f"'{value.name}' would have to be multiplied and divided at once")
             return
         axes = axes_with(self.inference, value, atom)
         if len(axes) != 1:
             raise NotPossible(f"'{value.name}' has the dimension on {len(axes)} axes")
         self.spots.add((value.name, axes[0]))
 
-    def _through(self, node: Node, atom: Atom | None) -> None:
+    def _undo(self, value: Value, node: Node, power: int) -> None:
+        """Divide the other factor of a product that reads a scaled tensor."""
+        others = [v for v in node.inputs if v is not value]
+        if node.op not in ("aten.linear", "aten.matmul", "aten.mm") or len(others) != 1:
+            raise NotPossible(f"'{value.name}' is read by {node.where} too")
+        self._trace(others[0], None, node, -power)
+
+    def _through(self, node: Node, atom: Atom | None, power: int) -> None:
         flow = flow_of(node)
-        inputs = [v for v in node.inputs if atom is None or carries(self.inference, v, atom)]
+        inputs = [v for v in (passed_by(node) if flow is Flow.PASS else node.inputs) if v.dtype.is_floating_point]
+        if atom is not None:
+            inputs = [v for v in inputs if carries(self.inference, v, atom)]
         if flow is Flow.PASS and len(node.outputs) == 1:
             for value in inputs:
-                self._trace(value, atom, node)
+                self._trace(value, atom, node, power)
         elif flow is Flow.SUM:
-            if len(inputs) < 2 and atom is not None:
+            if len(inputs) < 2:
                 raise NotPossible(f"{node.where} adds something that doesn't have the dimension")
             for value in inputs:
-                self._trace(value, atom, node)
+                self._trace(value, atom, node, power)
         elif flow is Flow.PRODUCT:
-            self._first_possible(inputs[:1] if "div" in node.op else inputs, atom, node)
+            self._first_possible(inputs[:1] if "div" in node.op else inputs, atom, node, power)
         elif flow is Flow.AFFINE:
             gain, shift = node.get("weight"), node.get("bias")
             if gain is None:
                 raise NotPossible(f"{node.where} has no gain to scale")
             for value in (gain, shift):
                 if value is not None:
-                    self._trace(value, atom, node)
+                    self._trace(value, atom, node, power)
         elif flow is Flow.CONTRACT:
-            self._through_product(node, atom)
+            self._through_product(node, atom, power)
         else:
             raise NotPossible(f"{node.where} doesn't let a factor pass")
 
-    def _through_product(self, node: Node, atom: Atom | None) -> None:
-        shifts = [v for v in (node.get("bias"), node.get("self") if "mm" in node.op else None) if isinstance(v, Value)]
-        if node.op in ("aten.mm", "aten.bmm", "aten.matmul"):
-            shifts = []
-        factors = [v for v in node.inputs if not any(v is s for s in shifts)]
+    def _through_product(self, node: Node, atom: Atom | None, power: int) -> None:
+        factors = factors_of(node)
         if atom is not None:
             factors = [
                 v
                 for v in factors
-                if any(
-                    summed_at(self.inference, node, v, d, atom) is None for d in axes_with(self.inference, v, atom)
-                )
+                if any(summed_at(self.inference, node, v, d, atom) is None for d in axes_with(self.inference, v, atom))
             ]
-        self._first_possible(sorted(factors, key=lambda v: not v.is_state), atom, node)
-        for value in shifts:
-            self._trace(value, atom, node)
+        self._first_possible(sorted(factors, key=lambda v: not v.is_state), atom, node, power)
+        for value in shifts_of(node):
+            self._trace(value, atom, node, power)
 
-    def _first_possible(self, values: list[Value], atom: Atom | None, node: Node) -> None:
+    def _first_possible(self, values: list[Value], atom: Atom | None, node: Node, power: int) -> None:
         reasons = []
         for value in values:
-            before = set(self.spots), set(self.wholes)
+            before = set(self.spots), dict(self.wholes)
             try:
-                self._trace(value, atom, node)
+                self._trace(value, atom, node, power)
                 return
             except NotPossible as reason:
                 self.spots, self.wholes = before
                 reasons.append(str(reason))
         raise NotPossible("; ".join(reasons) or f"{node.where} has no factor with the dimension")
+
+
+def _is_parameter(value: Value) -> bool:
+    """Whether a value is a tensor of the model, seen through views and casts."""
+    while not value.is_state:
+        node = value.producer
+        if node is None or len(node.inputs) != 1:
+            return False
+        value = node.inputs[0]
+    return True
 
 
 @dataclass
@@ -207,8 +254,11 @@ class Silence:
 
     def _through(self, node: Node, state: State) -> None:
         flow = flow_of(node)
-        inputs = [v for v in node.inputs if carries(self.inference, v, self.atom)]
+        sources = passed_by(node) if flow is Flow.PASS else node.inputs
+        inputs = [v for v in sources if carries(self.inference, v, self.atom)]
         if flow is Flow.PASS or (flow is Flow.ZERO and state == "zero"):
+            if not inputs and state == "zero":
+                raise NotPossible(f"{node.where} repeats the same value for every unit")
             for value in inputs:
                 self.require(value, state)
         elif flow is Flow.SUM:
@@ -219,7 +269,7 @@ class Silence:
         elif flow is Flow.PRODUCT:
             if state == "mean" and len(inputs) != 1:
                 raise NotPossible(f"{node.where} multiplies unit by unit, which doesn't keep a mean")
-            self._any(inputs[:1] if "div" in node.op else sorted(inputs, key=lambda v: v.is_state), state, node)
+            self._any(inputs[:1] if "div" in node.op else sorted(inputs, key=_is_parameter), state, node)
         elif flow is Flow.AFFINE:
             self._through_norm(node, state)
         elif flow is Flow.CONTRACT:
@@ -235,21 +285,20 @@ class Silence:
             raise NotPossible(f"new units leave {node.where} at 0, not at the mean")
         gain, shift = node.get("weight"), node.get("bias")
         if shift is not None:
+            if not carries(self.inference, shift, self.atom):
+                raise NotPossible(f"{node.where} adds something to every unit")
             self.require(shift, "zero")
         if over:  # its own requirement makes new units leave the normalisation at 0
             return
-        if gain is None:
+        if gain is None or not carries(self.inference, gain, self.atom):
             raise NotPossible(f"{node.where} has no gain that could silence a unit")
         self.require(gain, "zero")
 
     def _through_product(self, node: Node, state: State) -> None:
-        shifts = [v for v in (node.get("bias"), node.get("self") if "addmm" in node.op or "baddbmm" in node.op else None)]
-        shifts = [v for v in shifts if isinstance(v, Value)]
         factors = [
             v
-            for v in node.inputs
-            if not any(v is s for s in shifts)
-            and any(
+            for v in factors_of(node)
+            if any(
                 summed_at(self.inference, node, v, d, self.atom) is None
                 for d in axes_with(self.inference, v, self.atom)
             )
@@ -257,7 +306,7 @@ class Silence:
         if state == "mean" and len(factors) != 1:
             raise NotPossible(f"{node.where} treats every unit by itself, which doesn't keep a mean")
         self._any(sorted(factors, key=lambda v: not v.is_state), state, node)
-        for value in shifts:
+        for value in shifts_of(node):
             if not carries(self.inference, value, self.atom):
                 raise NotPossible(f"{node.where} adds something to every unit")
             self.require(value, state)

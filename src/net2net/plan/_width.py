@@ -159,12 +159,17 @@ class _Planner:
                 maps.append(self._axis(term, (name, axis)) if touched else None)
             if any(m is not None for m in maps):
                 shape = tuple(s if m is None else len(m.source) for s, m in zip(value.shape, maps, strict=True))
-                tensors[name] = TensorPlan(shape, tuple(maps), noise=self._noise(value, maps))
+                tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), self._noise(value, maps))
         attributes = self._rescale_norms(tensors)
         widenings = tuple(
             Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source)) for atom, g in self.growing.items()
         )
         return Plan(tensors, widenings, self.options.seed, self._preserves(), attributes, net2net.__version__)
+
+    def _offset(self, name: str) -> float:
+        """What is added to a stored gain before shares multiply it."""
+        needs = [g.needs for g in self.growing.values()]
+        return max((n.offsets.get(name, 0.0) for n in needs if isinstance(n, SplitNeeds)), default=0.0)
 
     def _preserves(self) -> Preservation:
         hows = {g.units.how for g in self.growing.values()}

@@ -95,9 +95,10 @@ def pixel_unshuffle(inference: Inference, node: Node) -> list[Axes]:
 
 @rule("aten.channel_shuffle", "aten.native_channel_shuffle", flow=Flow.PASS)
 def channel_shuffle(inference: Inference, node: Node) -> list[Axes]:
-    """(groups, channels) becomes (channels, groups)."""
+    """(groups, channels) becomes (channels, groups). More channels per group keep the number of groups as it is."""
     axes, groups = inference.of(node["self"]), node["groups"]
     outer, inner = unflatten(axes[1], [groups, size(axes[1]) // groups], node.where)
+    lock(outer, f"it is the number of groups ({node.where})")
     return [(axes[0], product([inner, outer]), *axes[2:])]
 
 
