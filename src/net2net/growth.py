@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from net2net._initialise import initial_values
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
 from net2net.axes import Atom, atoms
-from net2net.build import Blueprint, Mismatch, NewSizes, compare, draft, fill
+from net2net.build import Blueprint, NewSizes, compare, draft, fill
 from net2net.capture import Inputs, capture
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, OptionError, SizeError
@@ -74,18 +76,15 @@ def widen(
     """
     options = WidthOptions(how, shares, noise, seed)
     analysis = analyze(model, example_inputs)
-    wanted = {name: (analysis.atoms[name], size) for name, size in resolve_request(analysis, sizes).items()}
-    plan = plan_width(analysis.sites, wanted, options)
-    if not plan.widenings:
-        raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
-    after = {atom: size for atom, size in wanted.values()}
-    new_sizes = NewSizes(analysis.sites, after)
-    blueprint, constants = _first_fitting(model, plan, new_sizes, example_inputs)
-    plan = compensate(plan, analysis.sites, constants)
+    sizes_by_name = resolve_request(analysis, sizes)
+    design = _Designer(model, analysis, options, example_inputs)
+    plan, blueprint, new_sizes = (
+        design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
+    )
     initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
     state = grow_state(plan, _state(model, analysis), initial)
     student = fill(model, blueprint, plan, new_sizes, state)
-    return _proved(model, student, plan, analysis, after, example_inputs)
+    return _proved(model, student, plan, analysis, example_inputs)
 
 
 def transfer(
@@ -133,28 +132,87 @@ def transfer(
     initial = initial_values(student, seed) if how == "random_pad" else None
     state = grow_state(plan, _state(teacher, analysis), initial)
     trial = loaded(student, state, plan)
-    growth = _proved(teacher, trial, plan, analysis, after, example_inputs)
+    growth = _proved(teacher, trial, plan, analysis, example_inputs)
     loaded(student, state, plan, in_place=True)
     return replace(growth, student=student)
 
 
-def _first_fitting(
-    model: nn.Module, plan: Plan, sizes: NewSizes, inputs: Inputs
-) -> tuple[Blueprint, list[Constant]]:
-    """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
-    reasons: list[str] = []
-    known = set(_eps_changes(model, plan))
-    for blueprint in draft(model, plan, sizes):
+Design = tuple[Plan, Blueprint, NewSizes]
+
+
+@dataclass(frozen=True)
+class _Designer:
+    """Finds a plan, and a student of the teacher's class that runs at its sizes, before any weight is moved."""
+
+    model: nn.Module
+    analysis: Analysis
+    options: WidthOptions
+    inputs: Inputs
+
+    def of(self, sizes: dict[str, int]) -> Design:
+        """The design for exactly these sizes.
+
+        Raises:
+            GrowthError: there is none.
+        """
+        wanted = {name: (self.analysis.atoms[name], size) for name, size in sizes.items()}
+        plan = plan_width(self.analysis.sites, wanted, self.options)
+        if not plan.widenings:
+            raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
+        new_sizes = NewSizes(self.analysis.sites, dict(wanted.values()))
+        blueprint, constants = self._first_fitting(plan, new_sizes)
+        return compensate(plan, self.analysis.sites, constants), blueprint, new_sizes
+
+    def of_most(self, sizes: dict[str, int]) -> Design:
+        """The design for all of these sizes, or for as many as the teacher's classes let grow together.
+
+        A class may tie a dimension to one that is fixed (the residual stream to the heads, where a position encoding
+        fixes those). Dimensions of the same kind, in all layers, are then left out together, and the plan says so.
+        """
         try:
-            return blueprint, compare(sizes, capture(blueprint.model, inputs), known, blueprint.buffers)
-        except (Mismatch, GrowthError) as error:
-            reasons.append(str(error).splitlines()[0])
-    grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
-    raise CouplingError(
-        f"{type(model).__name__} doesn't run at these sizes ({grown}): {reasons[0] if reasons else 'no draft'}. A size "
-        "is computed from another one, or written into its forward. Grow the dimensions that it ties together by the "
-        "same factor, or build the bigger model yourself and use net2net.transfer."
-    )
+            return self.of(sizes)
+        except CouplingError as error:
+            refusal = error
+        kinds: dict[str, list[str]] = {}
+        for name in sizes:
+            kinds.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+        for kept in _subsets(list(kinds)):
+            chosen = {name: sizes[name] for kind in kept for name in kinds[kind]}
+            try:
+                plan, blueprint, new_sizes = self.of(chosen)
+            except GrowthError:
+                continue
+            reason = str(refusal).splitlines()[0]
+            left_out = {name: reason for name in sizes if name not in chosen}
+            return replace(plan, left_out=left_out), blueprint, new_sizes
+        raise refusal
+
+    def _first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
+        """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
+        reasons: list[str] = []
+        known = set(_eps_changes(self.model, plan))
+        for blueprint in draft(self.model, plan, sizes):
+            try:
+                graph = capture(blueprint.model, self.inputs)
+                return blueprint, compare(sizes, graph, known, blueprint.buffers)
+            except GrowthError as error:
+                reasons.append(str(error).splitlines()[0])
+        grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
+        raise CouplingError(
+            f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reasons[0] if reasons else 'no draft'}. "
+            "A size is computed from another one, or written into its forward. Grow the dimensions that it ties "
+            "together by the same factor, or build the bigger model yourself and use net2net.transfer."
+        )
+
+
+def _subsets(kinds: list[str]) -> Iterator[list[str]]:
+    """Large subsets first: one kind left out, then two, then each kind alone."""
+    for count in (1, 2):
+        if len(kinds) > count:
+            for out in itertools.islice(itertools.combinations(kinds, count), 12):
+                yield [k for k in kinds if k not in out]
+    if len(kinds) > 3:
+        yield from ([kind] for kind in kinds)
 
 
 def _eps_changes(model: nn.Module, plan: Plan) -> Iterator[tuple[float, float]]:
@@ -170,7 +228,7 @@ def _state(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
 
 
 def _proved(
-    teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysis, after: dict[Atom, int], inputs: Inputs
+    teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysis, inputs: Inputs
 ) -> Growth:
     if any(t.device.type == "meta" for t in teacher.parameters()):
         raise OptionError("the teacher is on the meta device, where there are no weights to grow or to verify.")

@@ -59,7 +59,8 @@ def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
                     raise OptionError(f"'{key}' asks for {after} units of '{name}', another key for {sizes[name]}.")
         return sizes
     if isinstance(request, int):
-        raise OptionError(f"widen(model, {request}): give a factor ({float(request)} or '{request}x') or a dict of sizes.")
+        example = int(request) if request > 1 else 2
+        raise OptionError(f"widen(model, {request}): give a factor ({float(example)} or '{example}x') or a dict of sizes.")
     growable = [d for d in analysis.growable() if d.primary]
     if not growable:
         raise FixedDimensionError(
@@ -87,7 +88,8 @@ def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str
 
 
 def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError:
-    near = difflib.get_close_matches(key, [*analysis.dimensions, *paths], n=3, cutoff=0.4)
+    names = list(dict.fromkeys([*analysis.dimensions, *paths]))  # many a dimension is called like its module
+    near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "print(net2net.analyze(...)) lists the names."
     return UnknownNameError(f"no dimension and no module is called '{key}'. {hint}")
 

@@ -11,6 +11,10 @@ from net2net.capture import Graph, Node
 from net2net.errors import GrowthError
 from net2net.plan import Constant
 
+_COPIES = (
+    "aten.contiguous", "aten.clone", "aten.alias", "aten.detach", "aten.detach_", "aten.lift_fresh_copy", "aten.lift_fresh",
+)  # fmt: skip
+
 
 class Mismatch(GrowthError):
     """The student's operations are not the teacher's at the new sizes. Says where."""
@@ -49,8 +53,8 @@ def compare(
 
 
 def operations(graph: Graph) -> list[Node]:
-    """The nodes but for copies, which come and go with the layout in memory."""
-    return [n for n in graph.nodes if n.op not in ("aten.contiguous", "aten.clone", "aten.alias")]
+    """The nodes but for copies, which come and go with the layout in memory and the device."""
+    return [n for n in graph.nodes if n.op not in _COPIES]
 
 
 def _of_buffers(teacher: Graph, buffers: Mapping[str, float]) -> list[Constant]:

@@ -15,7 +15,6 @@ from torch import nn
 from net2net.build._sizes import NewSizes
 from net2net.errors import CouplingError
 
-
 Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
 Changes = dict[Key, int | float]
 Shapes = dict[str, tuple[int, ...]]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from net2net.build._config import donors_of, is_pretrained
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
 from net2net.capture import structural_copy
-from net2net.build._config import donors_of, is_pretrained
 from net2net.plan import Plan
 
 Setting = tuple[str, str, Any]  # module path, attribute, value
@@ -160,7 +160,7 @@ def _settings(
     choices: dict[tuple[object, ...], list[list[Setting]]] = {}
     for path, module in teacher.named_modules():
         inside_donor = any(path == p or p == "" or path.startswith(p + ".") for p in donors)
-        if inside_donor or type(module).__module__.startswith("torch.nn.modules") and _is_standard(module):
+        if inside_donor or (type(module).__module__.startswith("torch.nn.modules") and _is_standard(module)):
             continue
         for name, value in vars(module).items():
             if name.startswith("_") or name == "training":

@@ -1,8 +1,8 @@
 """Dimensions and a request -> a plan: where every entry of the student comes from."""
 
 from net2net.plan import tolerance
-from net2net.plan._growths import HOWS, UnitMap
 from net2net.plan._compensate import Constant, compensate
+from net2net.plan._growths import HOWS, UnitMap
 from net2net.plan._maps import compose
 from net2net.plan._noise import NOISES, NoiseSpec
 from net2net.plan._plan import AxisMap, Noise, Plan, TensorPlan, Widening
@@ -13,15 +13,15 @@ __all__ = [
     "HOWS",
     "NOISES",
     "AxisMap",
-    "Noise",
     "Constant",
+    "Noise",
     "NoiseSpec",
     "Plan",
     "Sites",
     "TensorPlan",
     "UnitMap",
-    "WidthOptions",
     "Widening",
+    "WidthOptions",
     "compensate",
     "compose",
     "plan_width",

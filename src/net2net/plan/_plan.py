@@ -88,7 +88,8 @@ class Plan:
 
     `attributes` are the module attributes that the growth sets beside the sizes, a norm's eps:
     {module path: {attribute: value}}. `preserves` says whether the student computes the teacher's function:
-    "exact", "approximate" (noise as in the paper) or "none" (the random-pad baseline).
+    "exact", "approximate" (noise as in the paper) or "none" (the random-pad baseline). `left_out` are dimensions that
+    a factor for all did not grow, with the reason.
     """
 
     tensors: dict[str, TensorPlan]
@@ -96,6 +97,7 @@ class Plan:
     seed: int
     preserves: Preservation = "exact"
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
     version: str = ""
 
     def __str__(self) -> str:

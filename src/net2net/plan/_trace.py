@@ -12,7 +12,7 @@ Spot = tuple[str, int, Atom]  # tensor, axis, and the atom in that axis
 State = Literal["zero", "mean"]
 
 
-class NotPossible(Exception):  # noqa: N818 - control flow inside this package, never seen by users
+class NotPossible(Exception):
     """The value can't be traced back; the message says why."""
 
 

@@ -164,7 +164,7 @@ class _Planner:
         widenings = tuple(
             Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source)) for atom, g in self.growing.items()
         )
-        return Plan(tensors, widenings, self.options.seed, self._preserves(), attributes, net2net.__version__)
+        return Plan(tensors, widenings, self.options.seed, self._preserves(), attributes, version=net2net.__version__)
 
     def _offset(self, name: str) -> float:
         """What is added to a stored gain before shares multiply it."""

@@ -65,6 +65,8 @@ def plan_table(plan: Plan) -> str:
     text = f"{promise}, seed {plan.seed}\n\n{head}\n\n{table(['tensor', 'new shape', 'entries'], rows)}"
     for path, attributes in plan.attributes.items():
         text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
+    for name, reason in plan.left_out.items():
+        text += f"\nleft out: {name} ({reason})"
     return text
 
 
