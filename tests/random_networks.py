@@ -165,7 +165,8 @@ def write(draw: random.Random) -> Program:
         at = writer.put(0, nn.Embedding, _VOCABULARY, writer.some_width())
     for _ in range(draw.randint(2, 8)):
         at = draw.choice(BLOCKS[len(writer.shapes[at])])(writer, at)
-    return Program(shape, kind == "ids", (finish(writer, at), tuple(writer.steps))[1])
+    finish(writer, at)
+    return Program(shape, kind == "ids", tuple(writer.steps))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What several tests need: teachers as training leaves them, dimensions by the tensors they run through, checks.
+"""What several tests need: teachers as training leaves them, dimensions by their tensors, checks.
 
 Dimensions are asked for by a place, (tensor, axis): the names are for people, and may become better ones.
 """
@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from zoo import TORCH_MODELS
 from zoo.model import Inputs, awaken
 
 Place = tuple[str, int]
+X = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))  # inputs of `mlp`
 ZOO = {model.name: model for model in TORCH_MODELS}
 
 
@@ -38,6 +40,11 @@ def repeatable(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
             return make()
 
     return seeded
+
+
+@repeatable
+def mlp() -> nn.Module:
+    return trained(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2)))
 
 
 def from_zoo(name: str) -> tuple[nn.Module, Inputs]:
@@ -70,7 +77,7 @@ def name_at(model: nn.Module, inputs: Inputs, tensor: str, axis: int = 0, part: 
 def widen_at(
     model: nn.Module, sizes: Mapping[str | Place, int | float | str], inputs: Inputs, **options: Any
 ) -> net2net.Growth:
-    """`net2net.widen` with dimensions given by a tensor's name (its first axis) or by (tensor, axis)."""
+    """`net2net.widen` with dimensions given by a tensor (its first axis) or by (tensor, axis)."""
     analysis = net2net.analyze(model, inputs)
     request = {}
     for place, size in sizes.items():
@@ -103,7 +110,7 @@ def groups_of_copies(source: np.ndarray) -> list[list[int]]:
 
 
 def separation(rows: Tensor, source: np.ndarray) -> float:
-    """How far the closest two copies of a unit are apart, relative to their size; `rows` has one row per place."""
+    """How far the closest two copies of a unit are apart, relative to their size; one row per place."""
     distances = [
         float((rows[a] - rows[b]).norm() / rows[a].norm())
         for group in groups_of_copies(source)
@@ -114,7 +121,7 @@ def separation(rows: Tensor, source: np.ndarray) -> float:
 
 
 def drawn_uniformly(source: np.ndarray, units: int) -> bool:
-    """Whether the places after the first ones look like draws with replacement: within 5 standard deviations."""
+    """Whether the places after the first look like draws with replacement: within 5 standard deviations."""
     drawn = source[units:]
     counts = np.bincount(drawn, minlength=units)
     expected = len(drawn) / units
@@ -128,3 +135,13 @@ def descend(model: nn.Module, x: Tensor, y: Tensor, steps: int, rate: float = 0.
         optimizer.zero_grad()
         (model(x) - y).square().mean().backward()
         optimizer.step()
+
+
+def refused(error: type[net2net.GrowthError], call: Callable[[], Any], *parts: str) -> str:
+    """The message of the refusal, which is of this class and has these parts."""
+    with pytest.raises(error) as caught:
+        call()
+    message = str(caught.value)
+    missing = [part for part in parts if part not in message]
+    assert not missing, f"{missing} not in: {message}"
+    return message

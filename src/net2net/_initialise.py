@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from functools import cache
 
@@ -21,9 +22,9 @@ def initial_values(model: nn.Module, seed: int) -> Callable[[str], torch.Tensor]
 
     @cache
     def initialised(path: str) -> nn.Module:
-        module = structural_copy(model.get_submodule(path), _empty)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(zlib.crc32(f"{seed} {path}".encode()))  # no two layers get the same draws
+            module = structural_copy(model.get_submodule(path), _empty)
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if reset is not None:
                 reset()

@@ -87,58 +87,6 @@ class Analysis:
         return self.sites.inference.of(last.outputs[0])
 
     def __str__(self) -> str:
-        return f"{self.tensor}[{self.axis}]"
-
-
-@dataclass(frozen=True)
-class Dimension:
-    """A width of the network: all the tensor axes that must grow together.
-
-    `growth` is "any" (every larger size), "multiple" (whole multiples only) or "fixed"; `reason` says why it is not
-    "any". A dimension that is not `primary` shares its axes with another one that a factor for all grows instead
-    (the head size beside the number of heads).
-    """
-
-    name: str
-    size: int
-    growth: Growth
-    reason: str
-    places: tuple[Place, ...]
-    primary: bool = True
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Names of the tensors that the dimension runs through."""
-        return tuple(dict.fromkeys(place.tensor for place in self.places))
-
-
-@dataclass(eq=False)
-class Analysis:
-    """The dimensions of a network, by name. Printing it gives the table."""
-
-    dimensions: dict[str, Dimension]
-    sites: Sites = field(repr=False)
-    atoms: dict[str, Atom] = field(repr=False)
-
-    def growable(self) -> list[Dimension]:
-        """The dimensions that can grow."""
-        return [d for d in self.dimensions.values() if d.growth != "fixed"]
-
-    def matching(self, pattern: str) -> list[str]:
-        """Names of the dimensions that a name or a glob means."""
-        if pattern in self.dimensions:
-            return [pattern]
-        return fnmatch.filter(self.dimensions, pattern)
-
-    def module_outputs(self) -> dict[str, tuple[Term, ...]]:
-        """The axes of what each module gives back, by module path."""
-        found: dict[str, tuple[Term, ...]] = {}
-        for node in self.sites.inference.graph.nodes:
-            found[node.module] = self.sites.inference.of(node.outputs[0])
-        found.pop("", None)
-        return found
-
-    def __str__(self) -> str:
         from net2net.report import dimension_table
 
         return dimension_table(self)

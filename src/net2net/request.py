@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from net2net.axes import Atom, Concat, Product, Term, atoms, resolve, size
-from net2net.dimensions import Analysis
+from net2net.dimensions import Analysis, Dimension
 from net2net.errors import FixedDimensionError, OptionError, SizeError, UnknownNameError
 
 Size = int | float | str
@@ -96,33 +96,38 @@ def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError
 
 def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple[str, int]]:
     """A module path means the width of what the module gives back."""
-    names = {atom: name for name, atom in analysis.atoms.items()}
-    axes = [t for t in analysis.output_of(path) if any(a in names for a in atoms(t))]
+    named = {atom: analysis.dimensions[name] for name, atom in analysis.atoms.items()}
+    axes = [t for t in analysis.output_of(path) if any(a in named for a in atoms(t))]
+    # Beside its width an output may have positions that some table of the model is as long as: these never grow.
+    axes = [t for t in axes if any(named[a].growth != "fixed" for a in atoms(t) if a in named)] or axes
     if len(axes) != 1:
-        listed = sorted({names[a] for t in axes for a in atoms(t) if a in names})
+        listed = sorted({named[a].name for t in axes for a in atoms(t) if a in named})
         what = f"has {len(axes)} widths in its output" if axes else "has no width that can grow in its output"
-        raise UnknownNameError(f"module '{path}' {what}; name a dimension instead: {listed or list(names.values())[:5]}.")
+        known = listed or [d.name for d in analysis.growable()][:5]
+        raise UnknownNameError(f"module '{path}' {what}; name a dimension instead: {known}.")
     term = resolve(axes[0])
-    after = new_size(wanted, size(term), path)
-    for atom, new in _distribute(term, after, path, names):
-        yield names[atom], new
+    yield from _distribute(term, new_size(wanted, size(term), path), path, named)
 
 
-def _distribute(term: Term, after: int, path: str, names: dict[Atom, str]) -> Iterator[tuple[Atom, int]]:
-    """Which atoms of an axis take its growth: the first factor that can; every part of a concatenation."""
+def _distribute(
+    term: Term, after: int, path: str, named: Mapping[Atom, Dimension]
+) -> Iterator[tuple[str, int]]:
+    """Which dimensions take the growth of an axis: the first factor that can; every part of a concatenation."""
     before = size(term)
     if isinstance(term, Atom):
-        yield term, after
+        yield named[term].name, after
     elif isinstance(term, Product):
-        free = [a for a in dict.fromkeys(atoms(term)) if a.lock is None and a in names]
-        for atom in free:
-            if after * atom.size % before == 0:
-                yield atom, after * atom.size // before
-                return
-        reasons = [f"'{names[a]}': {a.lock}" for a in dict.fromkeys(atoms(term)) if a in names and a.lock]
+        parts = [named[a] for a in dict.fromkeys(atoms(term)) if a in named]
+        free = [d for d in parts if d.growth != "fixed"]
         if not free:
+            reasons = [f"'{d.name}': {d.reason}" for d in parts]
             raise FixedDimensionError(f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}.")
-        block = before // free[0].size
+        for dimension in free:
+            new, rest = divmod(after * dimension.size, before)
+            if not rest and (dimension.growth == "any" or new % dimension.size == 0):
+                yield dimension.name, new
+                return
+        block = before // free[0].size if free[0].growth == "any" else before
         low = after // block * block
         raise SizeError(
             f"'{path}' grows in blocks of {block}; {after} is no multiple. Sizes that work: {low} or {low + block}."
@@ -130,7 +135,7 @@ def _distribute(term: Term, after: int, path: str, names: dict[Atom, str]) -> It
     else:
         assert isinstance(term, Concat)
         if after % before:
-            parts = sorted({names[a] for a in atoms(term) if a in names})
-            raise SizeError(f"'{path}' is a concatenation of {parts}; name the one to grow, or ask for a whole multiple.")
+            names = sorted({named[a].name for a in atoms(term) if a in named})
+            raise SizeError(f"'{path}' is a concatenation of {names}; name the one to grow, or ask for a whole multiple.")
         for part in term.parts:
-            yield from _distribute(part, size(part) * (after // before), path, names)
+            yield from _distribute(part, size(part) * (after // before), path, named)

@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 import net2net
 from net2net import NoiseSpec
-from support import descend, from_zoo, groups_of_copies, repeatable, same, separation, source_of, trained, widen_at
+from support import (
+    descend,
+    from_zoo,
+    groups_of_copies,
+    repeatable,
+    same,
+    separation,
+    source_of,
+    trained,
+    widen_at,
+)
 
 N = 6
 
@@ -40,7 +50,11 @@ def test_even_copies_without_noise_never_separate() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"shares": "even", "noise": "zero_sum"}, {"shares": "uneven"}, {"shares": "uneven", "noise": "zero_sum"}],
+    [
+        {"shares": "even", "noise": "zero_sum"},
+        {"shares": "uneven"},
+        {"shares": "uneven", "noise": "zero_sum"},
+    ],
     ids=["zero_sum", "uneven", "both"],
 )
 def test_exact_and_no_twins(options: dict[str, object]) -> None:
@@ -60,7 +74,9 @@ def test_zero_sum_noise_sums_to_zero_over_the_copies_of_each_unit() -> None:
         if len(places) > 1:
             assert noise[:, places].abs().min() > 0
     spread = noise[:, [p for group in groups_of_copies(source) for p in group]].std()
-    assert 0.3 < float(spread / teacher()[2].weight.detach().square().mean().sqrt()) < 0.7  # about the scale asked for
+    assert (
+        0.3 < float(spread / teacher()[2].weight.detach().square().mean().sqrt()) < 0.7
+    )  # about the scale asked for
     for name in ("0.weight", "0.bias", "2.bias"):
         assert torch.equal(noisy.student.state_dict()[name], plain.student.state_dict()[name])
 
@@ -95,7 +111,6 @@ def test_the_papers_noise_costs_in_proportion_to_its_scale() -> None:
     assert errors[2] / errors[1] == pytest.approx(10, rel=0.2)
 
 
-
 class Sevens(nn.Linear):
     """A layer with an initialiser of its own."""
 
@@ -105,7 +120,9 @@ class Sevens(nn.Linear):
 
 
 def padded() -> tuple[nn.Module, net2net.Growth]:
-    model = nn.Sequential(nn.Linear(40, 30), nn.BatchNorm1d(30), nn.ReLU(), Sevens(30, 5), nn.ReLU(), nn.Linear(5, 3))
+    model = nn.Sequential(
+        nn.Linear(40, 30), nn.BatchNorm1d(30), nn.ReLU(), Sevens(30, 5), nn.ReLU(), nn.Linear(5, 3)
+    )
     nn.init.normal_(model[3].weight)
     model = trained(model)
     x = torch.randn(8, 40, dtype=torch.float64)

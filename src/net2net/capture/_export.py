@@ -239,7 +239,7 @@ class _Reader:
             else e
             for i, e in enumerate(examples)
         )
-        node = Node(name, bound, tuple(o for o in outputs if isinstance(o, Value)), _module_of(fx_node), pointwise)
+        node = Node(name, bound, tuple(o for o in outputs if isinstance(o, Value)), _module_of(fx_node), pointwise, target)
         if not node.outputs:  # assertions and the like
             return example
         for value in node.outputs:

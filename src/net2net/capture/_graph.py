@@ -37,13 +37,17 @@ class Value:
 
 @dataclass(eq=False, slots=True)
 class Node:
-    """One ATen operation: its arguments by the names of the operation's schema, defaults filled in."""
+    """One ATen operation: its arguments by the names of the operation's schema, defaults filled in.
+
+    `target` is the operation itself, where it is one of torch's own.
+    """
 
     op: str
     arguments: dict[str, Any]
     outputs: tuple[Value, ...]
     module: str
     pointwise: bool = False
+    target: Any = None
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]

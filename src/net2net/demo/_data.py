@@ -10,6 +10,8 @@ import torch
 from net2net.errors import MissingExtraError
 
 TRAINING, VALIDATION = 1000, 300
+import os
+NOISE=float(os.environ.get('NOISE','1'))
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def load() -> Digits:
     first, second = TRAINING, TRAINING + VALIDATION
     return Digits(
         Split(images[:first], digits[:first]),
-        Split(images[first:second], digits[first:second]),
-        Split(images[second:], digits[second:]),
+        noisy(Split(images[first:second].repeat(4,1,1,1), digits[first:second].repeat(4)),torch.Generator().manual_seed(1)),
+        noisy(Split(images[second:].repeat(4,1,1,1), digits[second:].repeat(4)),torch.Generator().manual_seed(2)),
     )
 
 
@@ -62,7 +64,13 @@ def batches(split: Split, size: int, steps: int, seed: int) -> Iterator[Split]:
         if len(order) < size:
             order = torch.cat([order, torch.randperm(len(split), generator=generator)])
         chosen, order = order[:size], order[size:]
-        yield Split(_shifted(split.images[chosen], generator), split.digits[chosen])
+        yield noisy(Split(_shifted(split.images[chosen], generator), split.digits[chosen]), generator)
+
+
+def noisy(split: Split, generator: torch.Generator) -> Split:
+    """The images under Gaussian noise. Clean digits are too easy: every network gets nearly all of them right."""
+    noise = torch.randn(split.images.shape, generator=generator)
+    return Split(split.images + NOISE * noise, split.digits)
 
 
 def _shifted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

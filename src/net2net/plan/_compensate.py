@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from net2net.capture import Node, Value
 from net2net.errors import CouplingError
-from net2net.plan._plan import Plan, TensorPlan
+from net2net.plan._plan import AxisMap, Plan, TensorPlan
+from net2net.plan._region import Mask
 from net2net.plan._sites import Sites
 from net2net.plan._trace import NotPossible, Scaling
 
@@ -40,10 +43,24 @@ def compensate(plan: Plan, sites: Sites, constants: list[Constant]) -> Plan:
                 f"for its change: {reason}."
             ) from None
         for name, power in scaling.wholes.items():
-            offset = scaling.offsets.get(name, 0.0)
             shape = sites.inference.graph.state[name].shape
             tensor = tensors.get(name, TensorPlan(shape, (None,) * len(shape)))
-            tensors[name] = replace(tensor, scale=tensor.scale * constant.ratio**power, offset=offset)
+            factor = constant.ratio**power
+            regions = [(axis, rows) for (place, axis), rows in scaling.regions.items() if place == name]
+            if regions:
+                tensors[name] = _scaled_rows(tensor, shape, *regions[0], factor)
+            else:
+                offset = scaling.offsets.get(name, tensor.offset)
+                tensors[name] = replace(tensor, scale=tensor.scale * factor, offset=offset)
     return replace(plan, tensors=tensors)
 
 
+
+
+def _scaled_rows(tensor: TensorPlan, shape: tuple[int, ...], axis: int, rows: Mask, factor: float) -> TensorPlan:
+    """The plan of a tensor with some of the teacher's rows multiplied."""
+    old = tensor.axes[axis] or AxisMap(np.arange(shape[axis]))
+    inside = (old.source >= 0) & rows[np.maximum(old.source, 0)]
+    before = np.ones(len(old.source)) if old.factor is None else old.factor
+    scaled = replace(old, factor=np.where(inside, before * factor, before))
+    return replace(tensor, axes=(*tensor.axes[:axis], scaled, *tensor.axes[axis + 1 :]))

@@ -11,6 +11,7 @@ from torch import nn
 from net2net.axes import Atom, Contraction, Flow, Inference, Normalisation, Reduction, atoms, flow_of, resolve
 from net2net.capture import Value
 from net2net.plan._plan import Fresh
+from net2net.plan._region import Mask
 from net2net.plan._trace import NotPossible, Scaling, Silence, axes_with, only_summed, summed_at
 
 Place = tuple[str, int]  # tensor, axis
@@ -18,11 +19,15 @@ Place = tuple[str, int]  # tensor, axis
 
 @dataclass
 class SplitNeeds:
-    """Places whose entries take the shares of the copies: `contracted` axes, and others that `carry` them."""
+    """Places whose entries take the shares of the copies: `contracted` axes, and others that carry them.
+
+    `regions` says which rows of a fused tensor are meant.
+    """
 
     contracted: set[Place] = field(default_factory=set)
     carried: set[Place] = field(default_factory=set)
     offsets: dict[str, float] = field(default_factory=dict)
+    regions: dict[Place, Mask] = field(default_factory=dict)
 
 
 @dataclass
@@ -32,6 +37,7 @@ class FreshNeeds:
     rules: dict[Place, Fresh] = field(default_factory=dict)
     contracted: set[Place] = field(default_factory=set)
     norms: list[Normalisation] = field(default_factory=list)
+    regions: dict[Place, Mask] = field(default_factory=dict)
 
 
 class Sites:
@@ -149,6 +155,7 @@ class Sites:
             raise NotPossible("a weight would have to take the shares twice")
         needs.carried |= scaling.spots
         needs.offsets.update(scaling.offsets)
+        needs.regions.update(scaling.regions)
 
     def fresh_needs(self, atom: Atom) -> FreshNeeds:
         """What new, silent units of the atom ask for.
@@ -181,4 +188,4 @@ class Sites:
             elif not quiet and not silence.holds(site.weight[0]):
                 operands = [site.weight[0], *([other] if other is not None else [])]
                 silence.require_any(sorted(operands, key=lambda v: v.is_state), site.node)
-        return FreshNeeds({**silence.rules, **rules}, contracted, self.normalisations[atom])
+        return FreshNeeds({**silence.rules, **rules}, contracted, self.normalisations[atom], silence.regions)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from net2net.axes import Atom, Contraction, Flow, Inference, atoms, flow_of, resolve, stored_gain
 from net2net.capture import Node, Value
+from net2net.plan._region import Mask, region_of
 
 Spot = tuple[str, int, Atom]  # tensor, axis, and the atom in that axis
 State = Literal["zero", "mean"]
@@ -82,12 +83,14 @@ def shifts_of(node: Node) -> list[Value]:
 @dataclass
 class Scaling:
     """The tensors that must be multiplied for a value to be multiplied: per unit of an atom (`spots`), or as a whole
-    (`wholes`, with the power of the factor). `offsets` are added to a stored gain before it is multiplied (`1 + w`)."""
+    (`wholes`, with the power of the factor). `offsets` are added to a stored gain before it is multiplied (`1 + w`); `regions`
+    says which rows of a fused tensor are meant."""
 
     inference: Inference
     spots: set[tuple[str, int]] = field(default_factory=set)
     wholes: dict[str, int] = field(default_factory=dict)
     offsets: dict[str, float] = field(default_factory=dict)
+    regions: dict[tuple[str, int], Mask] = field(default_factory=dict)
 
     def along(self, value: Value, atom: Atom, user: Node | None) -> None:
         """Multiply the units of `atom` in a value that only `user` (or the caller's own sites) reads.
@@ -95,11 +98,25 @@ class Scaling:
         Raises:
             NotPossible: some other reader would feel it, or an operation on the way doesn't let a factor pass.
         """
-        self._trace(value, atom, user, 1)
+        self._trace_or_region(value, atom, user, 1)
 
     def whole(self, value: Value, user: Node, power: int = 1) -> None:
         """Multiply the whole of a value that only `user` reads."""
-        self._trace(value, None, user, power)
+        self._trace_or_region(value, None, user, power)
+
+    def _trace_or_region(self, value: Value, atom: Atom | None, user: Node | None, power: int) -> None:
+        try:
+            self._trace(value, atom, user, power)
+        except NotPossible:
+            region = region_of(self.inference, value)
+            if region is None or (user is not None and any(node is not user for node in value.consumers)):
+                raise
+            for name, axis in region.places:
+                self.regions[name, axis] = region.rows
+                if atom is None:
+                    self.wholes[name] = power
+                else:
+                    self.spots.add((name, axis))
 
     def _trace(self, value: Value, atom: Atom | None, user: Node | None, power: int) -> None:
         others = [node for node in value.consumers if node is not user] if user is not None else []
@@ -146,7 +163,7 @@ class Scaling:
             inputs = [v for v in inputs if carries(self.inference, v, atom)]
         if flow is Flow.PASS and len(node.outputs) == 1:
             for value in inputs:
-                self._trace(value, atom, node, power)
+                self._trace_or_region(value, atom, node, power)
         elif flow is Flow.SUM:
             if len(inputs) < 2:
                 raise NotPossible(f"{node.where} adds something that doesn't have the dimension")
@@ -183,7 +200,7 @@ class Scaling:
         for value in values:
             before = set(self.spots), dict(self.wholes)
             try:
-                self._trace(value, atom, node, power)
+                self._trace_or_region(value, atom, node, power)
                 return
             except NotPossible as reason:
                 self.spots, self.wholes = before
@@ -210,6 +227,7 @@ class Silence:
     atom: Atom
     rules: dict[tuple[str, int], State] = field(default_factory=dict)
     silent: set[tuple[Value, State]] = field(default_factory=set)
+    regions: dict[tuple[str, int], Mask] = field(default_factory=dict)
 
     def require(self, value: Value, state: State) -> None:
         """Make the new units of a value 0 or the mean of the old ones.
@@ -222,7 +240,11 @@ class Silence:
         if value in self.inference.graph.mutated:
             raise NotPossible(f"{value.name} is written to in place")
         self.silent.add((value, state))
-        if value.is_state:
+        region = region_of(self.inference, value) if state == "zero" else None
+        if region is not None:
+            for place in region.places:
+                self._region_rule(place, region.rows)
+        elif value.is_state:
             self._rule(value, state)
         elif value.producer is None:
             raise NotPossible(f"{value.name} is no result of trained weights")
@@ -231,15 +253,30 @@ class Silence:
 
     def holds(self, value: Value) -> bool:
         """Whether the new units of a value are 0 with what has been required so far."""
-        before = dict(self.rules), set(self.silent)
+        before = self._saved()
         try:
             self.require(value, "zero")
-            silent = self.rules == before[0]
+            same_rows = all(r is before[2].get(place) for place, r in self.regions.items())
+            silent = self.rules == before[0] and same_rows
         except NotPossible:
             silent = False
         if not silent:
-            self.rules, self.silent = before
+            self.rules, self.silent, self.regions = before
         return silent
+
+    def _saved(self) -> tuple[dict[tuple[str, int], State], set[tuple[Value, State]], dict[tuple[str, int], Mask]]:
+        return dict(self.rules), set(self.silent), dict(self.regions)
+
+    def _region_rule(self, place: tuple[str, int], rows: Mask) -> None:
+        """New units are 0 in some rows of a fused tensor only."""
+        known = self.rules.get(place)
+        if known == "mean":
+            raise NotPossible(f"new units of '{place[0]}' would have to be both 0 and a mean")
+        if known is None:
+            self.regions[place] = rows
+        elif place in self.regions and (rows & ~self.regions[place]).any():
+            self.regions[place] = self.regions[place] | rows
+        self.rules[place] = "zero"
 
     def require_any(self, values: list[Value], node: Node) -> None:
         """Make the new units of one of the values 0."""
@@ -247,6 +284,7 @@ class Silence:
 
     def _rule(self, value: Value, state: State) -> None:
         for axis in axes_with(self.inference, value, self.atom):
+            self.regions.pop((value.name, axis), None)
             if self.rules.setdefault((value.name, axis), state) != state:
                 raise NotPossible(f"new units of '{value.name}' would have to be both 0 and a mean")
             if state == "mean" and resolve(self.inference.of(value)[axis]) is not self.atom:
@@ -314,11 +352,11 @@ class Silence:
     def _any(self, values: list[Value], state: State, node: Node) -> None:
         reasons = []
         for value in values:
-            before = dict(self.rules), set(self.silent)
+            before = self._saved()
             try:
                 self.require(value, state)
                 return
             except NotPossible as reason:
-                self.rules, self.silent = before
+                self.rules, self.silent, self.regions = before
                 reasons.append(str(reason))
         raise NotPossible("; ".join(reasons) or f"{node.where} has no factor with the dimension")

@@ -156,7 +156,7 @@ class _Planner:
             maps: list[AxisMap | None] = []
             for axis, term in enumerate(self.sites.inference.of(value)):
                 touched = any(a in self.growing for a in atoms(term))
-                maps.append(self._axis(term, (name, axis)) if touched else None)
+                maps.append(self._placed(term, (name, axis)) if touched else None)
             if any(m is not None for m in maps):
                 shape = tuple(s if m is None else len(m.source) for s, m in zip(value.shape, maps, strict=True))
                 tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), self._noise(value, maps))
@@ -176,6 +176,25 @@ class _Planner:
         if "random_pad" in hows:
             return "none"
         return "approximate" if self.noise is not None and self.noise.kind == "paper" and "split" in hows else "exact"
+
+    def _placed(self, term: Term, place: Place) -> AxisMap:
+        """The map of an axis of a tensor. In a fused tensor, shares and silence may concern some of its rows only."""
+        found = self._axis(term, place)
+        growing = [self.growing[a] for a in atoms(term) if a in self.growing]
+        rows = next((g.needs.regions[place] for g in growing if place in g.needs.regions), None)
+        if rows is None:
+            return found
+        inside = rows[compose(term, self._parents).source]
+        factor = None if found.factor is None else np.where(inside, found.factor, 1.0)
+        fresh = None
+        if found.fresh is not None:
+            fresh = np.where((found.fresh > 0) & ~inside, FRESH.index("random"), found.fresh).astype(np.uint8)
+        return replace(found, factor=factor, fresh=fresh)
+
+    def _parents(self, atom: Atom) -> AxisMap:
+        """Which old unit stands for each unit, so that a new place can be found in the rows of a fused tensor."""
+        growing = self.growing.get(atom)
+        return AxisMap(np.arange(atom.size) if growing is None else np.maximum(growing.units.source, 0))
 
     def _axis(self, term: Term, place: Place | None) -> AxisMap:
         """The map of an axis; with no place, only where its entries come from."""
