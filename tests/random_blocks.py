@@ -46,7 +46,9 @@ def residual(w: Writer, at: int) -> int:
 def join(w: Writer, at: int) -> int:
     """The sum or the product with an earlier value of the same shape."""
     others = w.like(at)
-    return w.put((at, w.draw.choice(others)), w.draw.choice([ops.Add, ops.Add, ops.Multiply])) if others else at
+    return (
+        w.put((at, w.draw.choice(others)), w.draw.choice([ops.Add, ops.Add, ops.Multiply])) if others else at
+    )
 
 
 def branches(w: Writer, at: int) -> int:
@@ -103,7 +105,12 @@ def layer(w: Writer, at: int, width: int | None = None) -> int:
         return w.put(at, nn.Linear, before, after, bias=bias)
     kernel = w.draw.choice([1, 3])
     dilation = w.draw.choice([1, 1, 2]) if kernel == 3 else 1
-    options = {"padding": dilation * (kernel // 2), "dilation": dilation, "groups": w.divisor(before, after), "bias": bias}
+    options = {
+        "padding": dilation * (kernel // 2),
+        "dilation": dilation,
+        "groups": w.divisor(before, after),
+        "bias": bias,
+    }
     options["groups"] = w.draw.choice([1, options["groups"]])
     return w.put(at, nn.Conv2d, before, after, kernel, **options)
 
@@ -118,7 +125,9 @@ def strided(w: Writer, at: int) -> int:
 
 def depthwise(w: Writer, at: int) -> int:
     width = w.width(at)
-    return w.put(at, nn.Conv2d, width, width * w.draw.choice([1, 1, 2]), 3, padding=1, groups=width, bias=w.coin())
+    return w.put(
+        at, nn.Conv2d, width, width * w.draw.choice([1, 1, 2]), 3, padding=1, groups=width, bias=w.coin()
+    )
 
 
 def pool(w: Writer, at: int) -> int:
@@ -204,7 +213,19 @@ def mix_tokens(w: Writer, at: int) -> int:
     return w.put(w.put(w.put(at, ops.Swap), nn.Linear, length, length), ops.Swap)
 
 
-_ANYWHERE: list[Block] = [layer, layer, activation, dropout, residual, join, branches, halves, parts, twice, gate]
+_ANYWHERE: list[Block] = [
+    layer,
+    layer,
+    activation,
+    dropout,
+    residual,
+    join,
+    branches,
+    halves,
+    parts,
+    twice,
+    gate,
+]
 
 # By the number of axes of the value.
 BLOCKS: dict[int, list[Block]] = {

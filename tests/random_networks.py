@@ -45,7 +45,11 @@ class Step:
     def __repr__(self) -> str:
         home = "ops" if self.module.__module__ == ops.__name__ else "nn"
         parts = [repr(self.of), f"{home}.{self.module.__name__}"]
-        parts += [f"{name}={value!r}" for name, value in vars(self).items() if value and name not in ("of", "module")]
+        parts += [
+            f"{name}={value!r}"
+            for name, value in vars(self).items()
+            if value and name not in ("of", "module")
+        ]
         return f"Step({', '.join(parts)})"
 
 
@@ -142,7 +146,11 @@ class Writer:
 
     def like(self, at: int) -> list[int]:
         """Earlier values of the same shape."""
-        return [i for i, shape in enumerate(self.shapes[:at]) if shape == self.shapes[at] and not (self.ids and i == 0)]
+        return [
+            i
+            for i, shape in enumerate(self.shapes[:at])
+            if shape == self.shapes[at] and not (self.ids and i == 0)
+        ]
 
 
 Block = Callable[[Writer, int], int]
@@ -199,7 +207,13 @@ def _size(dimension: Dimension, wanted: str) -> int:
     if dimension.growth == "multiple" and wanted in ("almost twice", "prime"):
         wanted = "twice"
     prime = next(p for p in range(n + 1, 3 * n + 3) if all(p % d for d in range(2, p)))
-    return {"one more": n + 1, "almost twice": max(2 * n - 1, n + 1), "twice": 2 * n, "thrice": 3 * n, "prime": prime}[wanted]
+    return {
+        "one more": n + 1,
+        "almost twice": max(2 * n - 1, n + 1),
+        "twice": 2 * n,
+        "thrice": 3 * n,
+        "prime": prime,
+    }[wanted]
 
 
 def wish(draw: random.Random) -> Wish:

@@ -131,7 +131,15 @@ class Attention(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, kv_heads: int, head_size: int, *, projection: str, fused: bool, bias: bool
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_size: int,
+        *,
+        projection: str,
+        fused: bool,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.head_size = heads, kv_heads, head_size
@@ -167,4 +175,7 @@ class Attention(nn.Module):
             of_keys = self.kv_heads * self.head_size
             parts = list(self.all(x).split([self.heads * self.head_size, of_keys, of_keys], dim=-1))
         counts = (self.heads, self.kv_heads, self.kv_heads)
-        return [p.view(*x.shape[:2], n, self.head_size).transpose(1, 2) for p, n in zip(parts, counts, strict=True)]
+        return [
+            p.view(*x.shape[:2], n, self.head_size).transpose(1, 2)
+            for p, n in zip(parts, counts, strict=True)
+        ]

@@ -19,7 +19,17 @@ from net2net.build import Blueprint, NewSizes, compare, draft, fill
 from net2net.capture import Inputs, capture
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, OptionError, SizeError
-from net2net.plan import AxisMap, Constant, NoiseSpec, Plan, WidthOptions, compensate, compose, plan_width
+from net2net.plan import (
+    AxisMap,
+    Constant,
+    NoiseSpec,
+    Plan,
+    WidthOptions,
+    compensate,
+    compose,
+    plan_width,
+    resize_unread,
+)
 from net2net.request import Request, resolve_request
 from net2net.verify import Verification, compare_models, require
 
@@ -161,6 +171,7 @@ class _Designer:
             raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
         new_sizes = NewSizes(self.analysis.sites, dict(wanted.values()))
         blueprint, constants = self._first_fitting(plan, new_sizes)
+        plan = resize_unread(plan, blueprint.resized, self.analysis.sites)
         return compensate(plan, self.analysis.sites, constants), blueprint, new_sizes
 
     def of_most(self, sizes: dict[str, int]) -> Design:

@@ -41,7 +41,8 @@ def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> I
     wanted: Shapes = {}
     for name, tensor in model.state_dict().items():
         first = ties.get(prefix + name, prefix + name)
-        wanted[name] = tuple(shapes.get(first, tensor.shape))
+        if first not in unread_tensors(sizes):
+            wanted[name] = tuple(shapes.get(first, tensor.shape))
     search = _Search(model, wanted, _candidates(model.config, sizes))
     needed = search.solve()
     if needed is None:
@@ -60,11 +61,17 @@ def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> I
                 yield donor
 
 
+def unread_tensors(sizes: NewSizes) -> set[str]:
+    """Tensors that no operation reads (a mask token outside pre-training): any size will do for them."""
+    return {name for name, value in sizes.inference.graph.state.items() if not value.consumers}
+
+
 class _Search:
     """Looks for the numbers of a config that give the wanted shapes, by constructing the model without weights."""
 
     def __init__(self, model: nn.Module, wanted: Shapes, candidates: list[tuple[Key, list[int | float]]]) -> None:
         self.model, self.wanted, self.candidates = model, wanted, candidates
+        self.names = model.state_dict().keys()
         self.reason = "no number of its config equals a size that changes"
 
     def misses(self, changes: Changes) -> int | None:
@@ -73,7 +80,7 @@ class _Search:
         if donor is None:
             return None
         found = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
-        if found.keys() != self.wanted.keys():
+        if found.keys() != self.names:
             return None
         wrong = [name for name, shape in self.wanted.items() if found[name] != shape]
         if wrong:
@@ -83,7 +90,7 @@ class _Search:
     def same_tensors(self, changes: Changes) -> bool:
         """Whether the model has tensors of the same names with these changes, or refuses them by themselves."""
         donor = _construct(self.model, changes)
-        return donor is None or donor.state_dict().keys() == self.wanted.keys()
+        return donor is None or donor.state_dict().keys() == self.names
 
     def solve(self) -> Changes | None:
         """The fewest changes that give the wanted shapes: changes are made, then undone, while that helps."""

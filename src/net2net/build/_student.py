@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net.build._config import donors_of, is_pretrained
+from net2net.build._config import donors_of, is_pretrained, unread_tensors
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
 from net2net.capture import structural_copy
@@ -27,13 +27,15 @@ class Blueprint:
     """A student without weights (on the meta device), and what made it.
 
     `settings` are attributes of its modules, `donors` the Hugging Face models constructed at the new size, and
-    `buffers` says by what factor buffers that their constructors compute have changed.
+    `buffers` says by what factor buffers that their constructors compute have changed; `resized` are tensors that no
+    operation reads and that a donor has at another size.
     """
 
     model: nn.Module
     settings: list[Setting] = field(default_factory=list)
     donors: dict[str, nn.Module] = field(default_factory=dict)
     buffers: dict[str, float] = field(default_factory=dict)
+    resized: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint]:
@@ -44,9 +46,10 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
     shapes that the plan expects.
     """
     shapes = {name: tensor.shape for name, tensor in plan.tensors.items()}
+    resized: dict[str, tuple[int, ...]] = {}
 
     def bare(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        shape = shapes.get(name, tensor.shape)
+        shape = shapes.get(name, resized.get(name, tensor.shape))
         new = torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
@@ -55,9 +58,10 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
     for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
         settings = certain + [s for pick in picks for s in pick]
         for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes):
+            resized = _resized(teacher, donors, sizes)
             student = structural_copy(teacher, bare)
             _furnish(student, plan, sizes, settings, donors)
-            yield Blueprint(student, settings, donors, _changed_buffers(teacher, donors))
+            yield Blueprint(student, settings, donors, _changed_buffers(teacher, donors), resized)
 
 
 def fill(teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -112,6 +116,20 @@ def _furnish(
     for path, attributes in plan.attributes.items():
         for name, number in attributes.items():
             setattr(student.get_submodule(path), name, number)
+
+
+def _resized(
+    teacher: nn.Module, donors: dict[str, nn.Module], sizes: NewSizes
+) -> dict[str, tuple[int, ...]]:
+    unread = unread_tensors(sizes)
+    found = {}
+    for path, donor in donors.items():
+        mine = teacher.get_submodule(path).state_dict()
+        for name, tensor in donor.state_dict().items():
+            full = f"{path}.{name}" if path else name
+            if full in unread and tensor.shape != mine[name].shape:
+                found[full] = tuple(tensor.shape)
+    return found
 
 
 def _changed_buffers(teacher: nn.Module, donors: dict[str, nn.Module]) -> dict[str, float]:

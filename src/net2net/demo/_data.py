@@ -11,6 +11,7 @@ from net2net.errors import MissingExtraError
 
 TRAINING, VALIDATION = 1000, 300
 import os
+
 NOISE=float(os.environ.get('NOISE','1'))
 
 

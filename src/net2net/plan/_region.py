@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from net2net.axes import Flow, Inference, flow_of
+from net2net.axes import Inference
 from net2net.capture import Node, Value
 
 Mask = npt.NDArray[np.bool_]
@@ -19,6 +19,12 @@ _WEIGHTS = {"aten.linear": ("weight", 0), "aten.addmm": ("mat2", 1), "aten.conv1
 
 
 _COPIES = ("aten.to", "aten._to_copy", "aten.dropout", "aten.contiguous", "aten.clone", "aten.neg", "aten.alias", "aten.detach")
+# They also run on numbers of rows. Means, pools and padding are no moves: they make new entries.
+_VIEWS = (
+    "aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.squeeze", "aten.unsqueeze",
+    "aten.permute", "aten.transpose", "aten.swapaxes", "aten.movedim", "aten.t", "aten.expand", "aten.repeat_interleave",
+    "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.select", "aten.slice", "aten.narrow",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,7 @@ def region_of(inference: Inference, value: Value) -> Region | None:
 
 def _moves(node: Node) -> bool:
     """Whether an operation only moves entries of one tensor."""
-    return flow_of(node) is Flow.PASS and len(node.inputs) == 1 and node.op not in ("aten.mean", "aten.sum")
+    return node.op in _VIEWS + _COPIES and len(node.inputs) == 1
 
 
 def _rows(value: Value, count: int, axis: int) -> torch.Tensor:

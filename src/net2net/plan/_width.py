@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -259,3 +260,16 @@ class _Planner:
 def _has_copies(source: npt.NDArray[np.int64]) -> bool:
     old = source[source >= 0]
     return len(np.unique(old)) < len(old)
+
+
+def resize_unread(plan: Plan, shapes: Mapping[str, tuple[int, ...]], sites: Sites) -> Plan:
+    """The plan with tensors that no operation reads brought to the size that the student's class gives them."""
+    tensors = dict(plan.tensors)
+    for name, shape in shapes.items():
+        maps = []
+        for before, after in zip(sites.inference.graph.state[name].shape, shape, strict=True):
+            source = np.where(np.arange(after) < before, np.arange(after), -1)
+            fresh = np.where(source < 0, FRESH.index("random"), 0).astype(np.uint8)
+            maps.append(AxisMap(source, None, fresh) if after != before else None)
+        tensors[name] = TensorPlan(shape, tuple(maps))
+    return replace(plan, tensors=tensors)
