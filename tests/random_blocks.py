@@ -1,10 +1,15 @@
-"""The blocks that random networks are written from: each adds a few steps after a value and says where it ends."""
+"""The blocks of random networks: each adds a few steps after a value, and says which value it ends in."""
 
 from __future__ import annotations
 
-import random_operations as ops
-from random_networks import _VOCABULARY, Block, Writer
+from collections.abc import Callable
+
 from torch import nn
+
+import random_operations as ops
+from random_program import VOCABULARY, Writer
+
+Block = Callable[[Writer, int], int]
 
 _ACTIVATIONS = (nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid, nn.Hardswish, nn.LeakyReLU)
 
@@ -14,15 +19,15 @@ def finish(w: Writer, at: int) -> int:
     if len(w.shapes[at]) == 4:
         at = w.draw.choice([_flatten, _positions_mean, to_tokens])(w, at)
     if len(w.shapes[at]) == 3 and w.ids and w.coin():
-        width = dict(enumerate(w.shapes))[1][-1]
+        width = w.shapes[1][-1]
         at = w.put(w.put(at, nn.Linear, w.width(at), width), nn.LayerNorm, width)
-        return w.put(at, nn.Linear, width, _VOCABULARY, bias=False, tied=1)
+        return w.put(at, nn.Linear, width, VOCABULARY, bias=False, tied=1)
     if len(w.shapes[at]) == 3:
         at = w.draw.choice([_flatten, _positions_mean, activation])(w, at)
     return w.put(at, nn.Linear, w.width(at), w.draw.randint(2, 4))
 
 
-# Blocks that fit any layout -----------------------------------------------------------------------------------
+# Blocks that fit any layout.
 
 
 def activation(w: Writer, at: int) -> int:
@@ -72,7 +77,7 @@ def halves(w: Writer, at: int) -> int:
 
 
 def parts(w: Writer, at: int) -> int:
-    """A value taken apart in two of different sizes, of which one goes on, or both do, one of them through a layer."""
+    """A value taken apart in two, of which one goes on, or both do, one of them through a layer."""
     width, dim = w.width(at), w.channel(at)
     if width < 3:
         return at
@@ -95,7 +100,7 @@ def gate(w: Writer, at: int) -> int:
     return w.put((layer(w, at, width), w.put(layer(w, at, width), nn.Sigmoid)), ops.Multiply)
 
 
-# Images -------------------------------------------------------------------------------------------------------
+# Images.
 
 
 def layer(w: Writer, at: int, width: int | None = None) -> int:
@@ -172,7 +177,7 @@ def to_tokens(w: Writer, at: int) -> int:
     return w.put(at, ops.ToTokens, w.coin())
 
 
-# Tokens and vectors -------------------------------------------------------------------------------------------
+# Tokens and vectors.
 
 
 def norm(w: Writer, at: int) -> int:

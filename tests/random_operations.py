@@ -125,9 +125,9 @@ class Positions(nn.Module):
 class Attention(nn.Module):
     """Self-attention in the ways that people write it.
 
-    `projection` is "separate", "split" (one fused layer, split in three) or "reshape" (one fused layer, seen as
-    (3, heads, head size), which needs as many key-value heads as heads); `fused` is torch's own operation instead of
-    matmul, softmax, matmul.
+    `projection` is "separate", "split" (one fused layer, split in three) or "reshape" (one fused layer, seen
+    as (3, heads, head size), which needs as many key-value heads as heads); `fused` is torch's own operation
+    instead of matmul, softmax, matmul.
     """
 
     def __init__(

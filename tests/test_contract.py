@@ -123,6 +123,25 @@ def test_buffers_attributes_and_hooks_are_kept() -> None:
     assert torch.allclose(student(X), 2 * teacher(X), rtol=0, atol=1e-12)
 
 
+class Constant(nn.Module):
+    """Holds a tensor that is neither parameter nor buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+        self.mixing = torch.randn(4, 4, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x @ self.mixing)))
+
+
+def test_plain_tensors_are_kept() -> None:
+    teacher = trained(Constant())
+    student = widen_at(teacher, {"first.weight": 11}, X).student
+    assert torch.equal(student.mixing, teacher.mixing)
+    assert torch.allclose(student(X), teacher(X), rtol=0, atol=1e-12)
+
+
 def round_trip(student: nn.Module, bigger: nn.Module, x: Any) -> None:
     """The student's weights fit a network constructed at its size, which then computes the same."""
     bigger = bigger.to(next(student.parameters()).dtype).eval()

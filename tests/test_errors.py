@@ -108,6 +108,9 @@ def test_a_fixed_dimension_gives_its_reason() -> None:
 def test_nothing_that_can_grow() -> None:
     only = trained(nn.Linear(4, 2))
     refused(net2net.FixedDimensionError, lambda: net2net.widen(only, 2.0, X), "no dimension", "output")
+    refused(
+        net2net.FixedDimensionError, lambda: net2net.widen(nn.ReLU(), 2.0, X), "no dimension", "no weights"
+    )
 
 
 class Branching(nn.Module):

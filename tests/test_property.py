@@ -1,4 +1,4 @@
-"""For any network and any request: an exact growth, or a refusal. Never a wrong student, never an internal error."""
+"""For any network and request: an exact growth or a refusal, never a wrong student or an internal error."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import random
 import pytest
 import torch
 from hypothesis import HealthCheck, event, given, settings
-from random_networks import Program, Wish, case, cases
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 import net2net
+from random_networks import Wish, case, cases
+from random_program import Program
 
 _TOLERANCE = 1e-10
 _FREE = settings(
@@ -63,7 +64,7 @@ def outcome(program: Program, wish: Wish) -> str:
 
 
 def _check_same_function(teacher: nn.Module, student: nn.Module, program: Program) -> None:
-    """The student computes what the teacher computes, by a measurement that shares no code with the library's."""
+    """The student computes what the teacher computes, measured by code of its own."""
     has_statistics = any(isinstance(module, _NormBase) for module in teacher.modules())
     for training in (False, True) if has_statistics else (False,):
         for seed in (0, 1):

@@ -109,3 +109,38 @@ def test_liveness_that_cannot_be_measured_is_said_so() -> None:
     assert growth.verification.passed
     assert growth.verification.dead in (None, ())
     assert not any(p.requires_grad for p in growth.student.parameters())
+
+
+class Casting(nn.Module):
+    """Runs in float32 only: that is written into its forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x.float())))
+
+
+def test_what_does_not_run_in_float64_is_compared_in_its_own_dtype() -> None:
+    growth = net2net.widen(trained(Casting(), torch.float32), {"first": 12}, X.float(), how="split")
+    assert growth.verification.dtype == "float32" and growth.verification.tolerance == 1e-5
+    assert 0 < growth.verification.max_relative_error <= 1e-5
+
+
+class Logarithm(nn.Module):
+    """Not a number for negative inputs, of which random ones have many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 8), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x.log())))
+
+
+def test_random_inputs_outside_the_domain_are_left_out() -> None:
+    growth = net2net.widen(trained(Logarithm()), {"first": 12}, X.abs())
+    assert growth.verification.passed and growth.verification.errors.keys() == {"eval/given/output"}
+    assert "no finite output" in " ".join(growth.verification.notes)
+    assert not net2net.verify(trained(Logarithm()), trained(Logarithm()), -X.abs()).passed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
@@ -25,11 +26,14 @@ def initial_values(model: nn.Module, seed: int) -> Callable[[str], torch.Tensor]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(zlib.crc32(f"{seed} {path}".encode()))  # no two layers get the same draws
             module = structural_copy(model.get_submodule(path), _empty)
-            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            reset: Any = getattr(module, "reset_parameters", None) or getattr(
+                module, "_reset_parameters", None
+            )
             if reset is not None:
                 reset()
-            elif hasattr(model, "_init_weights"):
-                model._init_weights(module)
+            whole: Any = getattr(model, "_init_weights", None)  # a Hugging Face model initialises its layers
+            if whole is not None:
+                whole(module)
         return module
 
     def value(name: str) -> torch.Tensor:

@@ -32,7 +32,9 @@ def match_sizes(analysis: Analysis, student: Graph) -> dict[Atom, int]:
     left, right = operations(teacher), operations(student)
     for ours, theirs in zip(left, right, strict=False):
         if ours.op != theirs.op:
-            raise StudentMismatchError(f"where the teacher runs {ours.where}, the student runs {theirs.where}.")
+            raise StudentMismatchError(
+                f"where the teacher runs {ours.where}, the student runs {theirs.where}."
+            )
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):
             if len(a.shape) == len(b.shape):
                 equations += [(t, s, ours.where) for t, s in zip(inference.of(a), b.shape, strict=True)]
@@ -46,7 +48,9 @@ def match_sizes(analysis: Analysis, student: Graph) -> dict[Atom, int]:
     names = {atom: name for name, atom in analysis.atoms.items()}
     for atom in dimensions:
         if known.get(atom, atom.size) < atom.size:
-            raise StudentMismatchError(f"'{names[atom]}' is {atom.size} in the teacher and {known[atom]} in the student.")
+            raise StudentMismatchError(
+                f"'{names[atom]}' is {atom.size} in the teacher and {known[atom]} in the student."
+            )
     return {atom: known[atom] for atom in analysis.atoms.values() if known.get(atom, atom.size) != atom.size}
 
 
@@ -54,12 +58,14 @@ def _solve(equations: list[tuple[Term, int, str]]) -> dict[Atom, int]:
     known: dict[Atom, int] = {}
     left = [(resolve(term), after, where) for term, after, where in equations]
     while left:
-        still = []
+        still: list[tuple[Term, int, str]] = []
         for term, after, where in left:
             unknown = [a for a in dict.fromkeys(atoms(term)) if a not in known]
             if not unknown:
                 if _size(term, known) != after:
-                    raise StudentMismatchError(f"the sizes of the student don't fit together at {where}: {after}.")
+                    raise StudentMismatchError(
+                        f"the sizes of the student don't fit together at {where}: {after}."
+                    )
             elif isinstance(term, Atom):
                 known[term] = after
             elif len(unknown) == 1:
@@ -69,7 +75,9 @@ def _solve(equations: list[tuple[Term, int, str]]) -> dict[Atom, int]:
         if len(still) == len(left):  # nothing more to learn: whatever is left must be as it was
             term, after, where = still[0]
             if size(term) != after:
-                raise StudentMismatchError(f"the student's size {after} at {where} could come about in several ways.")
+                raise StudentMismatchError(
+                    f"the student's size {after} at {where} could come about in several ways."
+                )
             known.update({a: a.size for a in atoms(term) if a not in known})
         left = still
     return known

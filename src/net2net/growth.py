@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from net2net.plan import (
     NoiseSpec,
     Plan,
     WidthOptions,
+    check_growth,
     compensate,
     compose,
     plan_width,
@@ -85,6 +85,7 @@ def widen(
         (Linear(in_features=4, out_features=12, bias=True), True)
     """
     options = WidthOptions(how, shares, noise, seed)
+    _require_weights(model)
     analysis = analyze(model, example_inputs)
     sizes_by_name = resolve_request(analysis, sizes)
     design = _Designer(model, analysis, options, example_inputs)
@@ -130,6 +131,7 @@ def transfer(
         True
     """
     options = WidthOptions(how, shares, noise, seed)
+    _require_weights(teacher)
     analysis = analyze(teacher, example_inputs)
     graph = capture(student, example_inputs)
     after = match_sizes(analysis, graph)
@@ -147,6 +149,8 @@ def transfer(
     return replace(growth, student=student)
 
 
+# With more kinds of dimensions than this, a network whose class ties them is refused as a whole.
+_MAX_KINDS = 8
 Design = tuple[Plan, Blueprint, NewSizes]
 
 
@@ -180,23 +184,39 @@ class _Designer:
         A class may tie a dimension to one that is fixed (the residual stream to the heads, where a position encoding
         fixes those). Dimensions of the same kind, in all layers, are then left out together, and the plan says so.
         """
-        try:
-            return self.of(sizes)
-        except CouplingError as error:
-            refusal = error
+        left_out: dict[str, str] = {}
+        for name, size in sizes.items():
+            try:
+                check_growth(self.analysis.sites, name, self.analysis.atoms[name], size, self.options)
+            except GrowthError as error:
+                left_out[name] = str(error)
+        possible = {name: size for name, size in sizes.items() if name not in left_out}
+        if not possible:
+            raise SizeError("; ".join(left_out.values()))
+        refusal = None
+        for chosen in self._subsets(possible):
+            try:
+                plan, blueprint, new_sizes = self.of(chosen)
+            except GrowthError as error:
+                refusal = refusal or error
+                continue
+            reason = str(refusal).splitlines()[0] if refusal else ""
+            left_out.update({name: reason for name in possible if name not in chosen})
+            return replace(plan, left_out=left_out), blueprint, new_sizes
+        assert refusal is not None
+        raise refusal
+
+    def _subsets(self, sizes: dict[str, int]) -> Iterator[dict[str, int]]:
+        """All of the dimensions, then all but one kind, then each kind alone. A kind is one dimension of every layer."""
+        yield sizes
         kinds: dict[str, list[str]] = {}
         for name in sizes:
             kinds.setdefault(re.sub(r"\d+", "*", name), []).append(name)
-        for kept in _subsets(list(kinds)):
-            chosen = {name: sizes[name] for kind in kept for name in kinds[kind]}
-            try:
-                plan, blueprint, new_sizes = self.of(chosen)
-            except GrowthError:
-                continue
-            reason = str(refusal).splitlines()[0]
-            left_out = {name: reason for name in sizes if name not in chosen}
-            return replace(plan, left_out=left_out), blueprint, new_sizes
-        raise refusal
+        if 1 < len(kinds) <= _MAX_KINDS:
+            for kind in kinds:
+                yield {name: size for name, size in sizes.items() if name not in kinds[kind]}
+            for kind in kinds if len(kinds) > 2 else ():
+                yield {name: sizes[name] for name in kinds[kind]}
 
     def _first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
         """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
@@ -216,14 +236,9 @@ class _Designer:
         )
 
 
-def _subsets(kinds: list[str]) -> Iterator[list[str]]:
-    """Large subsets first: one kind left out, then two, then each kind alone."""
-    for count in (1, 2):
-        if len(kinds) > count:
-            for out in itertools.islice(itertools.combinations(kinds, count), 12):
-                yield [k for k in kinds if k not in out]
-    if len(kinds) > 3:
-        yield from ([kind] for kind in kinds)
+def _require_weights(model: nn.Module) -> None:
+    if any(t.device.type == "meta" for t in model.parameters()):
+        raise OptionError("the teacher is on the meta device, where there are no weights to grow; analyze() works there.")
 
 
 def _eps_changes(model: nn.Module, plan: Plan) -> Iterator[tuple[float, float]]:
@@ -241,8 +256,6 @@ def _state(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
 def _proved(
     teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysis, inputs: Inputs
 ) -> Growth:
-    if any(t.device.type == "meta" for t in teacher.parameters()):
-        raise OptionError("the teacher is on the meta device, where there are no weights to grow or to verify.")
     verification = compare_models(
         teacher,
         student,

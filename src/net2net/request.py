@@ -37,7 +37,9 @@ def new_size(wanted: Size, before: int, name: str) -> int:
             return round(before * wanted)
     except (ValueError, TypeError, OverflowError):
         pass
-    raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or a string like '2x'.")
+    raise SizeError(
+        f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or a string like '2x'."
+    )
 
 
 def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
@@ -45,8 +47,8 @@ def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
 
     Args:
         analysis: the dimensions of the network.
-        request: a factor for every primary dimension that can grow, or sizes by dimension name, module path (the
-            module's output width) or glob of either.
+        request: a factor for every primary dimension that can grow, or sizes by dimension name, module path
+            (the module's output width) or glob of either.
 
     Raises:
         UnknownNameError, SizeError, FixedDimensionError, OptionError: a key or a size doesn't work.
@@ -56,16 +58,20 @@ def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
         for key, wanted in request.items():
             for name, after in _sizes_for(analysis, key, wanted):
                 if sizes.setdefault(name, after) != after:
-                    raise OptionError(f"'{key}' asks for {after} units of '{name}', another key for {sizes[name]}.")
+                    raise OptionError(
+                        f"'{key}' asks for {after} units of '{name}', another key for {sizes[name]}."
+                    )
         return sizes
     if isinstance(request, int):
         example = int(request) if request > 1 else 2
-        raise OptionError(f"widen(model, {request}): give a factor ({float(example)} or '{example}x') or a dict of sizes.")
+        raise OptionError(
+            f"widen(model, {request}): give a factor ({float(example)} or '{example}x') or a dict of sizes."
+        )
     growable = [d for d in analysis.growable() if d.primary]
     if not growable:
+        reasons = [f"'{d.name}': {d.reason}" for d in list(analysis.dimensions.values())[:5]]
         raise FixedDimensionError(
-            "no dimension of this network can grow: "
-            + "; ".join(f"'{d.name}': {d.reason}" for d in list(analysis.dimensions.values())[:5])
+            f"no dimension of this network can grow: {'; '.join(reasons) or 'it has no weights'}."
         )
     return {d.name: new_size(request, d.size, d.name) for d in growable}
 
@@ -90,7 +96,11 @@ def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str
 def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError:
     names = list(dict.fromkeys([*analysis.dimensions, *paths]))  # many a dimension is called like its module
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "print(net2net.analyze(...)) lists the names."
+    hint = (
+        f"Did you mean {' or '.join(map(repr, near))}?"
+        if near
+        else "print(net2net.analyze(...)) lists the names."
+    )
     return UnknownNameError(f"no dimension and no module is called '{key}'. {hint}")
 
 
@@ -98,7 +108,7 @@ def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple
     """A module path means the width of what the module gives back."""
     named = {atom: analysis.dimensions[name] for name, atom in analysis.atoms.items()}
     axes = [t for t in analysis.output_of(path) if any(a in named for a in atoms(t))]
-    # Beside its width an output may have positions that some table of the model is as long as: these never grow.
+    # Beside its width an output may have positions, which a table of the model may have too: they never grow.
     axes = [t for t in axes if any(named[a].growth != "fixed" for a in atoms(t) if a in named)] or axes
     if len(axes) != 1:
         listed = sorted({named[a].name for t in axes for a in atoms(t) if a in named})
@@ -112,7 +122,7 @@ def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple
 def _distribute(
     term: Term, after: int, path: str, named: Mapping[Atom, Dimension]
 ) -> Iterator[tuple[str, int]]:
-    """Which dimensions take the growth of an axis: the first factor that can; every part of a concatenation."""
+    """What takes the growth of an axis: its first factor that can; every part of a concatenation."""
     before = size(term)
     if isinstance(term, Atom):
         yield named[term].name, after
@@ -121,7 +131,9 @@ def _distribute(
         free = [d for d in parts if d.growth != "fixed"]
         if not free:
             reasons = [f"'{d.name}': {d.reason}" for d in parts]
-            raise FixedDimensionError(f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}.")
+            raise FixedDimensionError(
+                f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}."
+            )
         for dimension in free:
             new, rest = divmod(after * dimension.size, before)
             if not rest and (dimension.growth == "any" or new % dimension.size == 0):
@@ -130,12 +142,15 @@ def _distribute(
         block = before // free[0].size if free[0].growth == "any" else before
         low = after // block * block
         raise SizeError(
-            f"'{path}' grows in blocks of {block}; {after} is no multiple. Sizes that work: {low} or {low + block}."
+            f"'{path}' grows in blocks of {block}; {after} is no multiple. "
+            f"Sizes that work: {low} or {low + block}."
         )
     else:
         assert isinstance(term, Concat)
         if after % before:
             names = sorted({named[a].name for a in atoms(term) if a in named})
-            raise SizeError(f"'{path}' is a concatenation of {names}; name the one to grow, or ask for a whole multiple.")
+            raise SizeError(
+                f"'{path}' is a concatenation of {names}; name the one to grow, or ask for a whole multiple."
+            )
         for part in term.parts:
             yield from _distribute(part, size(part) * (after // before), path, named)

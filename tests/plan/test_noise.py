@@ -148,6 +148,21 @@ def test_random_pad_draws_from_the_layers_own_initialiser() -> None:
         assert (tensor[30:] == default).all()
 
 
+def test_random_pad_of_a_hugging_face_model_uses_its_initialiser() -> None:
+    from zoo.huggingface_causal import MODELS
+
+    entry = next(m for m in MODELS if m.name == "llama")
+    student = net2net.widen(entry.build(), 2.0, entry.inputs(), how="random_pad").student
+    layer = student.model.layers[0]
+    for new in (
+        layer.mlp.up_proj.weight[40:],
+        layer.self_attn.v_proj.weight[:, 24:],
+        student.lm_head.weight[:, 24:],
+    ):
+        assert float(new.detach().std()) == pytest.approx(student.config.initializer_range, rel=0.15)
+    assert (student.model.norm.weight[24:] == 1).all()
+
+
 def test_random_pad_is_labelled_as_what_it_is() -> None:
     _, growth = padded()
     assert growth.plan.preserves == "none"

@@ -38,7 +38,7 @@ def grow_state(
 def grow_tensor(
     name: str, tensor: torch.Tensor, plan: TensorPlan, seed: int, initialiser: Initialiser | None = None
 ) -> torch.Tensor:
-    """One tensor of the student. Depends on the seed and on this tensor alone, so tensors can be made in any order."""
+    """One tensor of the student. It depends on the seed and on itself alone: any order of tensors will do."""
     # The generator reads the low 32 bits of its seed only, so seed and name are mixed into these.
     generator = torch.Generator(device="cpu").manual_seed(zlib.crc32(f"{seed} {name}".encode()))
     exact = tensor.detach()
@@ -49,8 +49,8 @@ def grow_tensor(
     result = exact if plan.offset == 0.0 else exact + plan.offset
     result = result if plan.scale == 1.0 else result * plan.scale
     # Input sides first: a new output row then covers new columns too, as a silent or random unit must.
-    order = sorted(range(len(plan.axes)), key=lambda k: not (plan.axes[k] is not None and plan.axes[k].contracted))
-    for axis in order:
+    contracted = [m is not None and m.contracted for m in plan.axes]
+    for axis in sorted(range(len(contracted)), key=lambda k: not contracted[k]):
         axis_map = plan.axes[axis]
         if axis_map is not None:
             result = _expand(result, axis, axis_map, rms, generator)
@@ -77,8 +77,8 @@ def _expand(
         source = torch.from_numpy(np.maximum(axis_map.source, 0)).to(tensor.device)
         result = tensor.index_select(axis, source)
     if axis_map.factor is not None:
-        shape = [-1 if d == axis else 1 for d in range(result.dim())]
-        result *= torch.from_numpy(axis_map.factor).to(result).reshape(shape)
+        column = [-1 if d == axis else 1 for d in range(result.dim())]
+        result *= torch.from_numpy(axis_map.factor).to(result).reshape(column)
     if axis_map.fresh is not None:
         for code, how in enumerate(FRESH):
             places = np.flatnonzero(axis_map.fresh == code)
@@ -102,12 +102,12 @@ def _fill(
     rms: float,
     generator: torch.Generator,
 ) -> None:
-    """Fill the new places of an axis: zeros, the mean of the old ones, or draws as large as the tensor's entries."""
+    """Fill the new places of an axis: zeros, the mean of the old ones, or draws of the tensor's own size."""
     contiguous = places[-1] - places[0] + 1 == len(places)
     shape = list(result.shape)
     shape[axis] = len(places)
     if how in ("zero", "initial"):
-        values = result.new_zeros([1 if d == axis else 1 for d in range(result.dim())]).expand(shape)
+        values = result.new_zeros(()).expand(shape)
     elif how == "mean" or (how == "random" and result.dim() == 1):
         values = old.mean(axis, keepdim=True).expand(shape)
     elif not result.is_floating_point():
@@ -117,7 +117,9 @@ def _fill(
     if contiguous:
         result.narrow(axis, int(places[0]), len(places)).copy_(values)
     else:
-        result.index_copy_(axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous())
+        result.index_copy_(
+            axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous()
+        )
 
 
 def _fill_initial(result: torch.Tensor, plan: TensorPlan, initial: torch.Tensor) -> torch.Tensor:

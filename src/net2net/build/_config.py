@@ -15,6 +15,7 @@ from torch import nn
 from net2net.build._sizes import NewSizes
 from net2net.errors import CouplingError
 
+_MAX_TRIES = 120
 Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
 Changes = dict[Key, int | float]
 Shapes = dict[str, tuple[int, ...]]
@@ -53,7 +54,7 @@ def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> I
     free = [(key, new) for key, options in search.candidates for new in options if key not in needed]
     free = [(key, new) for key, new in free if isinstance(new, int) and search.same_tensors({**needed, key: new})]
     for count in range(4):
-        for some in itertools.islice(itertools.combinations(free, count), 64):
+        for some in itertools.islice(itertools.combinations(free, count), 40):
             changes = {**needed, **dict(some)}
             if len(changes) == len(needed) + count and search.misses(changes) == 0:
                 donor = _construct(model, changes)
@@ -107,11 +108,12 @@ class _Search:
 
     def _descend(self, changes: Changes) -> tuple[Changes, int | None]:
         best = self.misses(changes)
-        improved = True
-        while improved and best != 0:
+        improved, tries = True, 0
+        while improved and best != 0 and tries < _MAX_TRIES:
             improved = False
             for key, options in self.candidates:
                 for new in (*options, None):
+                    tries += 1
                     trial = {k: v for k, v in changes.items() if k != key} | ({} if new is None else {key: new})
                     if trial == changes:
                         continue

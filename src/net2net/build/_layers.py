@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from net2net.axes import UNIT, size
+from net2net.axes import Term, size
 from net2net.axes._terms import unflatten
 from net2net.build._sizes import NewSizes
 from net2net.capture import Node
@@ -37,8 +37,7 @@ def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> bool:
     elif isinstance(module, nn.GroupNorm):
         if node is not None:
             channels = sizes.inference.of(node["input"])[1]
-            group, _ = unflatten(channels, [module.num_groups, size(channels) // module.num_groups], "")
-            module.num_channels, module.num_groups = sizes.of(channels), sizes.of(group)
+            module.num_channels, module.num_groups = sizes.of(channels), _groups(channels, node["num_groups"], sizes)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.shape[0]
     elif isinstance(module, nn.RNNBase):
@@ -55,13 +54,17 @@ def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> bool:
 
 
 def _update_convolution(module: _ConvNd, node: Node | None, sizes: NewSizes) -> None:
-    if node is not None and module.groups > 1:
+    if node is not None and node["groups"] > 1:
         x = node["input"]
         channels = sizes.inference.of(x)[len(x.shape) - len(module.weight.shape) + 1]
-        group = unflatten(channels, [module.groups, size(channels) // module.groups], "")[0] if size(channels) > 1 else UNIT
-        module.groups = sizes.of(group)
+        module.groups = _groups(channels, node["groups"], sizes)
     first, second = module.weight.shape[:2]
     if isinstance(module, _ConvTransposeNd):
         module.in_channels, module.out_channels = first, second * module.groups
     else:
         module.out_channels, module.in_channels = first, second * module.groups
+
+
+def _groups(channels: Term, groups: int, sizes: NewSizes) -> int:
+    """The student's number of groups: the outer factor of the channels, which the teacher has `groups` of."""
+    return sizes.of(unflatten(channels, [groups, size(channels) // groups], "")[0])

@@ -61,6 +61,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
             resized = _resized(teacher, donors, sizes)
             student = structural_copy(teacher, bare)
             _furnish(student, plan, sizes, settings, donors)
+            _drop_memory(student)
             yield Blueprint(student, settings, donors, _changed_buffers(teacher, donors), resized)
 
 
@@ -163,6 +164,14 @@ def _adopt(student: nn.Module, donor: nn.Module) -> None:
                 vars(mine)[name] = value
 
 
+def _drop_memory(student: nn.Module) -> None:
+    """Move tensors that are plain attributes to the meta device, where the rest of a draft is."""
+    for module in student.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, torch.Tensor):
+                vars(module)[name] = value.to("meta")
+
+
 def _holds_tensors(value: Any) -> bool:
     if isinstance(value, (torch.Tensor, nn.Module)):
         return True
@@ -181,7 +190,7 @@ def _settings(
         if inside_donor or (type(module).__module__.startswith("torch.nn.modules") and _is_standard(module)):
             continue
         for name, value in vars(module).items():
-            if name.startswith("_") or name == "training":
+            if name.startswith("_") or name == "training" or _holds_tensors(value):
                 continue
             options = _alternatives(value, own.get(path, {}), state.get(path, {}))
             if len(options) == 1 and options[0] != value:

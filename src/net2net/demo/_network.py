@@ -1,4 +1,4 @@
-"""The network: conv-BatchNorm-ReLU, a residual block, an Inception block that concatenates, a linear classifier."""
+"""The network: convolutions with BatchNorm, a residual block, an Inception block, a linear classifier."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class ConvNormReLU(nn.Module):
 class Residual(nn.Module):
     """Two convolutions around a skip connection."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.enter = ConvNormReLU(channels, hidden)
-        self.leave = ConvNormReLU(hidden, channels, last=True)
+        self.enter = ConvNormReLU(channels, channels)
+        self.leave = ConvNormReLU(channels, channels, last=True)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return torch.relu(images + self.leave(self.enter(images)))
@@ -55,7 +55,7 @@ class DigitsNet(nn.Module):
     def __init__(self, width: int = 8) -> None:
         super().__init__()
         self.stem = ConvNormReLU(1, width)
-        self.residual = Residual(width, 2 * width)
+        self.residual = Residual(width)
         self.downsample = nn.MaxPool2d(2)
         self.inception = Inception(width, width, width, 2 * width, width)
         self.classify = nn.Linear(4 * width, 10)

@@ -7,7 +7,7 @@ from net2net.plan._maps import compose
 from net2net.plan._noise import NOISES, NoiseSpec
 from net2net.plan._plan import AxisMap, Noise, Plan, TensorPlan, Widening
 from net2net.plan._sites import Sites
-from net2net.plan._width import WidthOptions, plan_width, resize_unread
+from net2net.plan._width import WidthOptions, check_growth, plan_width, resize_unread
 
 __all__ = [
     "HOWS",
@@ -22,6 +22,7 @@ __all__ = [
     "UnitMap",
     "Widening",
     "WidthOptions",
+    "check_growth",
     "compensate",
     "compose",
     "plan_width",

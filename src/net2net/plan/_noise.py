@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from net2net.errors import OptionError
@@ -34,6 +35,6 @@ class NoiseSpec:
             found = NoiseSpec(noise, 0.3 if noise == "zero_sum" else 0.01)
         else:
             found = NoiseSpec(str(noise), 0.0)
-        if found is not None and (found.kind not in NOISES or found.scale < 0):
+        if found is not None and (found.kind not in NOISES or not 0 <= found.scale < math.inf):
             raise OptionError(f"noise={noise!r} is not known; use None, 'zero_sum', 'paper' or a NoiseSpec of these.")
         return found

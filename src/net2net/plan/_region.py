@@ -97,7 +97,7 @@ def _leaves(
 
 def _replay(node: Node, numbers: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if node.op in _COPIES:
-        return (numbers,)
+        return (numbers.contiguous(),)
     arguments = {k: numbers if v is node.inputs[0] else v for k, v in node.arguments.items()}
     result = node.target(**arguments)
     return tuple(result) if isinstance(result, (list, tuple)) else (result,)

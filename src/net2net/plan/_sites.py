@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from net2net.plan._region import Mask
 from net2net.plan._trace import NotPossible, Scaling, Silence, axes_with, only_summed, summed_at
 
 Place = tuple[str, int]  # tensor, axis
+Site = TypeVar("Site", Contraction, Reduction, Normalisation)
 
 
 @dataclass
@@ -40,23 +42,23 @@ class FreshNeeds:
     regions: dict[Place, Mask] = field(default_factory=dict)
 
 
+def _by_atom(sites: list[Site]) -> dict[Atom, list[Site]]:
+    found: dict[Atom, list[Site]] = defaultdict(list)
+    for site in sites:
+        for atom in dict.fromkeys(atoms(site.term)):
+            found[atom].append(site)
+    return found
+
+
 class Sites:
     """The contractions, reductions and normalisations of a network, by dimension."""
 
     def __init__(self, inference: Inference, model: nn.Module) -> None:
         self.inference = inference
         self.model = model
-        self.contractions: dict[Atom, list[Contraction]] = defaultdict(list)
-        self.reductions: dict[Atom, list[Reduction]] = defaultdict(list)
-        self.normalisations: dict[Atom, list[Normalisation]] = defaultdict(list)
-        for kind, found in (
-            (self.contractions, inference.contractions),
-            (self.reductions, inference.reductions),
-            (self.normalisations, inference.normalisations),
-        ):
-            for site in found:
-                for atom in dict.fromkeys(atoms(site.term)):
-                    kind[atom].append(site)  # type: ignore[attr-defined]
+        self.contractions = _by_atom(inference.contractions)
+        self.reductions = _by_atom(inference.reductions)
+        self.normalisations = _by_atom(inference.normalisations)
 
     def averaged(self, atom: Atom) -> list[Normalisation | Reduction]:
         """The sites that copies leave unchanged only if every unit is copied equally often."""

@@ -36,6 +36,8 @@ class WidthOptions:
         if self.shares not in ("uneven", "even"):
             raise OptionError(f"shares={self.shares!r} is not known; use 'uneven' or 'even'.")
         NoiseSpec.of(self.noise)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"seed={self.seed!r} is no seed; use an int that is not negative.")
 
 
 @dataclass
@@ -63,6 +65,11 @@ def plan_width(sites: Sites, wanted: dict[str, tuple[Atom, int]], options: Width
         planner.grow(name, atom, after)
     planner.check_averages()
     return planner.plan()
+
+
+def check_growth(sites: Sites, name: str, atom: Atom, after: int, options: WidthOptions) -> None:
+    """Raise what `plan_width` would raise for this dimension by itself."""
+    _Planner(sites, options).grow(name, atom, after)
 
 
 class _Planner:

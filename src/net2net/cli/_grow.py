@@ -1,0 +1,99 @@
+"""`net2net grow`: widen, verify, and write a folder that is whole or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import typer
+
+from net2net.cli import _render as render
+from net2net.cli._sources import Source, example_inputs
+from net2net.cli._summary import growth_summary
+from net2net.errors import VerificationError
+from net2net.growth import Growth, widen
+from net2net.request import Request
+
+# What a Hugging Face folder holds beside its weights and config, and a wider model uses unchanged.
+_TOKENIZER_FILES = (
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.spm",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "*processor_config.json",
+)
+Result = tuple[Growth, dict[str, Any]]
+
+
+def grow_python(source: Source, target: Path, sizes: Request, options: dict[str, Any]) -> Result:
+    """Widen the model of a Python source; TARGET gets student.safetensors and growth.json."""
+    return _grow(source, target, sizes, options, _save_weights)
+
+
+def grow_pretrained(source: Source, target: Path, sizes: Request, options: dict[str, Any]) -> Result:
+    """Widen a Hugging Face model in memory; TARGET is a folder that from_pretrained loads."""
+    return _grow(
+        source, target, sizes, options, lambda growth, folder: _save_pretrained(source, growth, folder)
+    )
+
+
+def _grow(
+    source: Source,
+    target: Path,
+    sizes: Request,
+    options: dict[str, Any],
+    save: Callable[[Growth, Path], None],
+) -> Result:
+    with render.working("widening and verifying"):
+        growth = widen(source.model, sizes, example_inputs(source), **options)
+    summary = growth_summary(growth)
+    with render.working("writing"), whole_folder(target) as folder:
+        save(growth, folder)
+        (folder / "growth.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return growth, summary
+
+
+def _save_weights(growth: Growth, folder: Path) -> None:
+    safetensors.torch.save_model(growth.student, str(folder / "student.safetensors"))
+
+
+def _save_pretrained(source: Source, growth: Growth, folder: Path) -> None:
+    assert source.folder is not None
+    student: Any = growth.student
+    student.save_pretrained(folder)
+    for pattern in _TOKENIZER_FILES:
+        for file in source.folder.glob(pattern):
+            if file.is_file() and not (folder / file.name).exists():
+                shutil.copyfile(file, folder / file.name)
+    loaded = type(student).from_pretrained(folder, dtype="auto", local_files_only=True).state_dict()
+    for name, tensor in student.state_dict().items():
+        if not torch.equal(tensor, loaded[name]):
+            raise VerificationError(
+                f"'{name}' of the saved student doesn't load as it was. Nothing is written."
+            )
+
+
+@contextlib.contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside the target that becomes the target if all goes well, and is removed otherwise."""
+    folder = target.absolute().with_name(f".{target.absolute().name}.partial-{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise typer.BadParameter(f"{target} can't be written: {error}.", param_hint="TARGET") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

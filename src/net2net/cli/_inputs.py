@@ -1,0 +1,102 @@
+"""Example inputs: from a SPEC of the command line, or made up from a Hugging Face config."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+import typer
+
+from net2net.capture import Inputs
+
+_DTYPES = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.bool,
+    )
+}
+# Sizes that no two axes of a usual model share, so that a wrong coupling would show.
+_BATCH, _TOKENS, _TARGET_TOKENS, _PIXELS = 2, 7, 5, 64
+
+
+def parse(specs: list[str], seed: int) -> Inputs:
+    """Tensors for SPECs `[NAME=]SHAPE[:DTYPE[:BELOW]]`: a dict if they have names, else a tuple.
+
+    Example:
+        >>> parse(["ids=2x7:int64:37"], seed=0)["ids"].shape
+        torch.Size([2, 7])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    named: dict[str, torch.Tensor] = {}
+    unnamed: list[torch.Tensor] = []
+    for spec in specs:
+        name, separator, rest = spec.rpartition("=")
+        if separator and name:
+            named[name] = _tensor(spec, rest, generator)
+        else:
+            unnamed.append(_tensor(spec, rest, generator))
+    if named and unnamed:
+        raise _bad("name all inputs or none of them.")
+    return named or tuple(unnamed)
+
+
+def _tensor(spec: str, text: str, generator: torch.Generator) -> torch.Tensor:
+    shape_text, *more = text.split(":")
+    try:
+        shape = [int(size) for size in shape_text.split("x")]
+        dtype = _DTYPES[more[0]] if more else torch.float32
+        below = int(more[1]) if len(more) > 1 else None
+    except (ValueError, KeyError):
+        raise _bad(
+            f"{spec!r} is not [NAME=]SHAPE[:DTYPE[:BELOW]], such as 2x3x32x32 or ids=2x7:int64:37; dtypes: "
+            f"{', '.join(_DTYPES)}."
+        ) from None
+    if min(shape) < 1 or len(more) > 2 or (below is not None and (below < 1 or dtype.is_floating_point)):
+        raise _bad(f"{spec!r}: sizes are at least 1, and only whole numbers have a BELOW, of at least 1.")
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    if below is None and dtype is not torch.bool:
+        raise _bad(
+            f"{spec!r}: whole numbers need a bound, such as {shape_text}:{more[0]}:37 for numbers below 37."
+        )
+    return torch.randint(0, below or 2, shape, generator=generator).to(dtype)
+
+
+def _bad(message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint="--input")
+
+
+def from_config(model_class: type[Any], config: Any, seed: int) -> Inputs:
+    """Token ids and pixels as the forward of a Hugging Face model takes them."""
+    generator = torch.Generator().manual_seed(seed)
+    accepted = inspect.signature(model_class.forward).parameters
+    text = config.get_text_config()
+    inputs: dict[str, torch.Tensor] = {}
+    if "input_ids" in accepted and hasattr(text, "vocab_size"):
+        inputs["input_ids"] = _token_ids(text.vocab_size, _TOKENS, generator)
+        if "decoder_input_ids" in accepted and getattr(config, "is_encoder_decoder", False):
+            inputs["decoder_input_ids"] = _token_ids(text.vocab_size, _TARGET_TOKENS, generator)
+    if "pixel_values" in accepted:
+        vision = getattr(config, "vision_config", config)
+        size = getattr(vision, "image_size", None) or _PIXELS
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        channels = getattr(vision, "num_channels", 3)
+        inputs["pixel_values"] = torch.randn(_BATCH, channels, height, width, generator=generator)
+    if not inputs:
+        raise _bad(
+            f"{model_class.__name__} takes neither token ids nor pixels; give its inputs: --input "
+            f"{model_class.main_input_name}=SHAPE."
+        )
+    return inputs
+
+
+def _token_ids(vocabulary: int, length: int, generator: torch.Generator) -> torch.Tensor:
+    """Random tokens, but none of the first few, which stand for padding and the like."""
+    return torch.randint(min(4, vocabulary // 2), vocabulary, (_BATCH, length), generator=generator)

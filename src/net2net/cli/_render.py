@@ -1,0 +1,112 @@
+"""What the commands show: tables and colours on stdout, progress and refusals on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from net2net.dimensions import Analysis
+from net2net.errors import GrowthError
+from net2net.growth import Growth
+from net2net.verify import Verification
+
+if TYPE_CHECKING:
+    from net2net.demo import Arm, Prepared
+
+_COLOURS = {"any": "green", "multiple": "yellow", "fixed": "dim"}
+_PROMISES = {"exact": "green", "approximate": "yellow", "none": "red"}
+
+
+def say(text: str, style: str = "") -> None:
+    """A line that is not wrapped, and in which nothing is taken for markup."""
+    Console().print(Text(text, style), soft_wrap=True)
+
+
+def refuse(error: GrowthError) -> None:
+    """A refusal, in red on stderr."""
+    Console(stderr=True).print(Text(str(error), "red"), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """A spinner on stderr while something takes its time; nothing in a pipe."""
+    console = Console(stderr=True)
+    with console.status(f"{what} ...") if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr with the time left, gone at the end; nothing in a pipe. Gives what moves it on."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def dimensions(analysis: Analysis) -> None:
+    """The table of dimensions."""
+    table = Table(title="Dimensions", title_justify="left", box=None, header_style="bold")
+    table.add_column("dimension", overflow="fold")
+    table.add_column("size", justify="right")
+    table.add_column("tensors", justify="right")
+    table.add_column("growth")
+    table.add_column("why", style="dim")
+    secondary = False
+    for d in analysis.dimensions.values():
+        shares = not d.primary and d.growth != "fixed"
+        secondary |= shares
+        style = "dim" if d.growth == "fixed" else ""
+        table.add_row(
+            Text(d.name + (" *" if shares else "")),
+            str(d.size),
+            str(len(d.tensors)),
+            Text(d.growth, _COLOURS[d.growth]),
+            Text(d.reason),
+            style=style,
+        )
+    Console().print(table)
+    if secondary:
+        say("* shares its axes with another dimension; grows only when named", "dim")
+
+
+def growth(growth: Growth) -> None:
+    """The plan and the verification."""
+    promise, _, rest = str(growth.plan).partition("\n")
+    say("\nPlan", "italic")
+    say(promise, _PROMISES[growth.plan.preserves])
+    say(rest)
+    verification(growth.verification)
+
+
+def verification(verification: Verification) -> None:
+    """What was measured, the verdict in colour."""
+    colour = "green" if verification.passed and verification.preserves == "exact" else "yellow"
+    say("\nVerification", "italic")
+    for line in str(verification).splitlines():
+        say(line, (colour if verification.passed else "red") if line.startswith(("passed", "FAILED")) else "")
+
+
+def arms(prepared: Prepared, arms: list[Arm]) -> None:
+    """The demo's results."""
+    from net2net.demo import spread
+
+    table = Table(
+        title=f"\nTest accuracy (the teacher: {prepared.teacher_accuracy:.1%})",
+        title_justify="left",
+        box=None,
+    )
+    table.add_column("start")
+    for header in ("step 0", "at the end", "learning rate"):
+        table.add_column(header, justify="right")
+    for arm in arms:
+        final = f"{arm.means[-1]:.1%} ± {100 * spread(arm.at(-1)):.1f}"
+        table.add_row(arm.label, f"{arm.means[0]:.1%}", final, f"{arm.rate:g}")
+    Console().print(table)

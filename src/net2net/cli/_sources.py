@@ -1,0 +1,157 @@
+"""Where a network comes from: a factory in Python, or a Hugging Face folder."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+import typer
+from torch import nn
+
+from net2net.capture import Inputs
+from net2net.cli._inputs import from_config, parse
+from net2net.errors import MissingExtraError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network and how to get inputs for it; `folder` is its Hugging Face folder, if it has one."""
+
+    model: nn.Module
+    make_inputs: Callable[[], Inputs]
+    folder: Path | None = None
+
+
+def example_inputs(source: Source) -> Inputs:
+    """The inputs: those of the command line, else those that come with the source."""
+    return source.make_inputs()
+
+
+def is_pretrained(source: str) -> bool:
+    """Whether a source is a Hugging Face folder."""
+    return (Path(source) / "config.json").is_file()
+
+
+def load(
+    source: str, specs: list[str] | None = None, weights: Path | None = None, *, seed: int, meta: bool = False
+) -> Source:
+    """The network that a SOURCE means; with `meta`, a Hugging Face one without its weights."""
+    if is_pretrained(source):
+        if weights:
+            raise typer.BadParameter("a Hugging Face folder has its own weights.", param_hint="--weights")
+        return _pretrained(Path(source), specs, seed, meta)
+    return _python(source, specs, weights, seed)
+
+
+def _python(source: str, specs: list[str] | None, weights: Path | None, seed: int) -> Source:
+    place, separator, name = source.rpartition(":")
+    if not (separator and place and name):
+        raise _bad(f"{source!r} is neither FILE.py:FACTORY nor a folder with a config.json.")
+    module = _module(place)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise _bad(f"{place} has no function or class {name!r}.")
+    torch.manual_seed(seed)
+    model = _call(factory, source)
+    if not isinstance(model, nn.Module):
+        raise _bad(f"{source} returned a {type(model).__name__}, not a torch.nn.Module.")
+    if weights:
+        _load_weights(model, weights)
+
+    def inputs() -> Inputs:
+        if specs:
+            return parse(specs, seed)
+        maker = getattr(module, "example_inputs", None)
+        if maker is None:
+            raise typer.BadParameter(
+                f"give the model's inputs, such as --input 2x3x32x32, or define example_inputs() in {place}.",
+                param_hint="--input",
+            )
+        torch.manual_seed(seed)
+        made: Inputs = _call(maker, f"{place}:example_inputs")
+        return made
+
+    return Source(model, inputs)
+
+
+def _module(place: str) -> ModuleType:
+    """The module of a file, whose folder can be imported from as if it had been run, or of a dotted name."""
+    if not place.endswith(".py"):
+        sys.path.insert(0, os.getcwd())
+        try:
+            return importlib.import_module(place)
+        except ModuleNotFoundError as error:
+            raise _bad(f"no module {place!r} can be imported: {error}.") from error
+    file = Path(place).resolve()
+    if not file.is_file():
+        raise _bad(f"there is no file {place}.")
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call(function: Callable[..., Any], name: str) -> Any:
+    try:
+        inspect.signature(function).bind()
+    except TypeError as error:
+        raise _bad(f"{name} can't be called without arguments: {error}.") from error
+    return function()
+
+
+def _load_weights(model: nn.Module, weights: Path) -> None:
+    try:
+        safetensors.torch.load_model(model, weights)
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise typer.BadParameter(
+            f"{weights} doesn't fit the model: {error}", param_hint="--weights"
+        ) from error
+
+
+def _pretrained(folder: Path, specs: list[str] | None, seed: int, meta: bool) -> Source:
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError(
+            "a Hugging Face folder needs transformers: install net2net[huggingface]."
+        ) from error
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _bad(f"{folder}/config.json can't be read: {error}") from error
+    names = getattr(config, "architectures", None) or [""]
+    model_class = getattr(transformers, names[0], None)
+    if model_class is None:
+        raise _bad(
+            f"{folder}/config.json names no architecture of transformers: {names[0] or 'none at all'}."
+        )
+    if meta:
+        with torch.device("meta"):
+            model = model_class._from_config(config)
+    else:
+        try:
+            model = model_class.from_pretrained(folder, dtype="auto", local_files_only=True)
+        except OSError as error:
+            raise _bad(f"{folder} has no weights that can be loaded: {error}") from error
+    return Source(
+        model.eval(), lambda: parse(specs, seed) if specs else from_config(model_class, config, seed), folder
+    )
+
+
+def _bad(message: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint="SOURCE")

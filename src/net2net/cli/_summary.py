@@ -1,0 +1,63 @@
+"""What was found, planned and measured, as JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import net2net
+from net2net.dimensions import Analysis
+from net2net.growth import Growth
+from net2net.verify import Verification
+
+
+def analysis_summary(analysis: Analysis, seed: int) -> dict[str, Any]:
+    """The dimensions: sizes, what each tolerates and why, and every place it runs through."""
+    dimensions = [
+        {
+            "name": d.name,
+            "size": d.size,
+            "growth": d.growth,
+            "reason": d.reason,
+            "primary": d.primary,
+            "places": [{"tensor": p.tensor, "axis": p.axis, "role": p.role} for p in d.places],
+        }
+        for d in analysis.dimensions.values()
+    ]
+    return {"version": net2net.__version__, "seed": seed, "dimensions": dimensions}
+
+
+def growth_summary(growth: Growth) -> dict[str, Any]:
+    """The plan in short, and the proof."""
+    plan = growth.plan
+    return {
+        "version": net2net.__version__,
+        "seed": plan.seed,
+        "preserves": plan.preserves,
+        "dimensions": [
+            {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
+        ],
+        "tensors": {name: list(tensor.shape) for name, tensor in plan.tensors.items()},
+        "attributes": plan.attributes,
+        "verification": verification_summary(growth.verification),
+    }
+
+
+def verification_summary(verification: Verification) -> dict[str, Any]:
+    """What was measured. An error that is no finite number is null."""
+    return {
+        "passed": verification.passed,
+        "max_relative_error": finite(verification.max_relative_error),
+        "tolerance": verification.tolerance,
+        "preserves": verification.preserves,
+        "dtype": verification.dtype,
+        "errors": {name: finite(error) for name, error in verification.errors.items()},
+        "departs": verification.departs,
+        "dead": None if verification.dead is None else list(verification.dead),
+        "notes": list(verification.notes),
+    }
+
+
+def finite(number: float) -> float | None:
+    """The number, or None where JSON has no word for it."""
+    return number if math.isfinite(number) else None

@@ -1,0 +1,81 @@
+"""The learning curves as SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from net2net.demo._experiment import Arm
+from net2net.errors import MissingExtraError
+
+# Colours that readers with colour-blindness tell apart.
+COLOURS = {"net2net": "#0067b1", "random_pad": "#d45500", "scratch": "#00876c"}
+_INK, _FAINT = "#1f2933", "#d5dae1"
+
+
+def curves(arms: list[Arm], teacher: float, *, narrow: bool = False) -> str:
+    """Test accuracy against steps: the mean over the seeds in a band from the lowest to the highest.
+
+    Two panels, the whole range and what happens above; side by side, or below each other if `narrow`.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("the demo needs matplotlib: install net2net[demo].") from error
+    style = {
+        "svg.hashsalt": f"net2net{narrow}",
+        "font.size": 10,
+        "axes.edgecolor": _FAINT,
+        "text.color": _INK,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(4.4, 7.2) if narrow else (9.6, 4.1), layout="constrained")
+        panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
+        for panel, title in zip(panels, ("Whole range", "Close-up"), strict=True):
+            _panel(panel, title, arms, teacher)
+        panels[0].set_ylim(0, 1.02)
+        panels[1].set_ylim(*_close_up(arms, teacher))
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=1 if narrow else 4, frameon=False)
+        return _svg(figure)
+
+
+def _panel(panel: Any, title: str, arms: list[Arm], teacher: float) -> None:
+    for arm in arms:
+        steps = arm.curves[0].steps
+        values = list(zip(*(curve.accuracy for curve in arm.curves), strict=True))
+        colour = COLOURS[arm.key]
+        low, high = [min(v) for v in values], [max(v) for v in values]
+        panel.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
+        panel.plot(steps, arm.means, color=colour, linewidth=2, label=arm.label, zorder=3)
+        panel.plot(0, arm.means[0], "o", color=colour, markersize=5, clip_on=False, zorder=4)
+    panel.axhline(teacher, color=_INK, linewidth=1.2, linestyle=(0, (5, 3)), label="Teacher", zorder=2)
+    panel.set_title(title, loc="left", fontsize=10, fontweight="bold")
+    panel.set_xlabel("training steps")
+    panel.set_ylabel("test accuracy")
+    panel.set_xlim(0, arms[0].curves[0].steps[-1])
+    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    panel.grid(color=_FAINT, linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.tick_params(color=_FAINT, labelcolor=_INK)
+
+
+def _close_up(arms: list[Arm], teacher: float) -> tuple[float, float]:
+    """Accuracies around the teacher's and the final ones, in steps of a percent."""
+    ends = [teacher, *(a for arm in arms for a in arm.at(-1))]
+    starts = [a for arm in arms if arm.key != "scratch" for a in arm.at(0)]
+    low = max(min([*ends, *starts]), teacher - 0.15) - 0.02
+    return max(0.0, low), min(1.0, max(ends) + 0.015)
+
+
+def _svg(figure: Any) -> str:
+    """The figure as one <svg> element, the same for the same numbers."""
+    buffer = io.StringIO()
+    none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", metadata=none)
+    text = buffer.getvalue()
+    element = text[text.index("<svg") :].strip()
+    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2) + "\n"

@@ -1,0 +1,81 @@
+"""The demo's folder: the page, the figure, the student and the numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+import net2net
+from net2net.cli._summary import growth_summary
+from net2net.demo import _data as data
+from net2net.demo._experiment import (
+    FACTOR,
+    RATES,
+    TEACHER_RATE,
+    Arm,
+    Prepared,
+    Settings,
+    parameters,
+    spread,
+)
+from net2net.demo._figures import curves
+from net2net.demo._page import page
+
+
+def write(output: Path, prepared: Prepared, arms: list[Arm], settings: Settings) -> dict[str, Any]:
+    """Write report.html, curves.svg, student.safetensors and results.json; gives back the numbers."""
+    results = _results(prepared, arms, settings)
+    teacher = prepared.teacher_accuracy
+    wide, narrow = curves(arms, teacher), curves(arms, teacher, narrow=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "curves.svg").write_text(wide)
+    (output / "report.html").write_text(page(prepared, arms, settings, wide, narrow))
+    safetensors.torch.save_model(prepared.growth.student, str(output / "student.safetensors"))
+    (output / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
+    return results
+
+
+def _results(prepared: Prepared, arms: list[Arm], settings: Settings) -> dict[str, Any]:
+    teacher, student = prepared.teacher, prepared.growth.student
+    return {
+        "version": net2net.__version__,
+        "settings": {
+            "seed": settings.seed,
+            "seeds": settings.seeds,
+            "steps": settings.steps,
+            "teacher_steps": settings.teacher_steps,
+            "factor": FACTOR,
+            "rates_tried": list(RATES),
+        },
+        "images": {
+            "training": len(prepared.data.training),
+            "validation": len(prepared.data.validation) // data.DRAWS,
+            "test": len(prepared.data.test) // data.DRAWS,
+            "noise": data.NOISE,
+        },
+        "teacher": {
+            "parameters": parameters(teacher),
+            "accuracy": prepared.teacher_accuracy,
+            "rate": TEACHER_RATE,
+        },
+        "student": {"parameters": parameters(student), "accuracy_at_step_0": prepared.student_accuracy},
+        "growth": growth_summary(prepared.growth),
+        "arms": {arm.key: _arm(arm, arms, prepared.teacher_accuracy) for arm in arms},
+    }
+
+
+def _arm(arm: Arm, arms: list[Arm], teacher: float) -> dict[str, Any]:
+    scratch = next(a for a in arms if a.key == "scratch")
+    return {
+        "label": arm.label,
+        "rate": arm.rate,
+        "relative_error_at_step_0": arm.relative_error,
+        "final_mean": arm.means[-1],
+        "final_std": spread(arm.at(-1)),
+        "steps_to_teacher": arm.steps_to([teacher] * len(arm.curves)),
+        "steps_to_scratch_final": arm.steps_to(scratch.at(-1)),
+        "curves": [{"steps": list(c.steps), "accuracy": list(c.accuracy)} for c in arm.curves],
+    }
