@@ -51,9 +51,7 @@ def residual(w: Writer, at: int) -> int:
 def join(w: Writer, at: int) -> int:
     """The sum or the product with an earlier value of the same shape."""
     others = w.like(at)
-    return (
-        w.put((at, w.draw.choice(others)), w.draw.choice([ops.Add, ops.Add, ops.Multiply])) if others else at
-    )
+    return w.put((at, w.draw.choice(others)), w.draw.choice([ops.Add, ops.Add, ops.Multiply])) if others else at
 
 
 def branches(w: Writer, at: int) -> int:
@@ -130,9 +128,7 @@ def strided(w: Writer, at: int) -> int:
 
 def depthwise(w: Writer, at: int) -> int:
     width = w.width(at)
-    return w.put(
-        at, nn.Conv2d, width, width * w.draw.choice([1, 1, 2]), 3, padding=1, groups=width, bias=w.coin()
-    )
+    return w.put(at, nn.Conv2d, width, width * w.draw.choice([1, 1, 2]), 3, padding=1, groups=width, bias=w.coin())
 
 
 def pool(w: Writer, at: int) -> int:

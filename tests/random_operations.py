@@ -175,7 +175,4 @@ class Attention(nn.Module):
             of_keys = self.kv_heads * self.head_size
             parts = list(self.all(x).split([self.heads * self.head_size, of_keys, of_keys], dim=-1))
         counts = (self.heads, self.kv_heads, self.kv_heads)
-        return [
-            p.view(*x.shape[:2], n, self.head_size).transpose(1, 2)
-            for p, n in zip(parts, counts, strict=True)
-        ]
+        return [p.view(*x.shape[:2], n, self.head_size).transpose(1, 2) for p, n in zip(parts, counts, strict=True)]

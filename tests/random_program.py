@@ -41,11 +41,7 @@ class Step:
     def __repr__(self) -> str:
         home = "ops" if self.module.__module__ == ops.__name__ else "nn"
         parts = [repr(self.of), f"{home}.{self.module.__name__}"]
-        parts += [
-            f"{name}={value!r}"
-            for name, value in vars(self).items()
-            if value and name not in ("of", "module")
-        ]
+        parts += [f"{name}={value!r}" for name, value in vars(self).items() if value and name not in ("of", "module")]
         return f"Step({', '.join(parts)})"
 
 
@@ -142,8 +138,4 @@ class Writer:
 
     def like(self, at: int) -> list[int]:
         """Earlier values of the same shape."""
-        return [
-            i
-            for i, shape in enumerate(self.shapes[:at])
-            if shape == self.shapes[at] and not (self.ids and i == 0)
-        ]
+        return [i for i, shape in enumerate(self.shapes[:at]) if shape == self.shapes[at] and not (self.ids and i == 0)]

@@ -74,12 +74,8 @@ def test_the_student_has_the_teachers_class_dtype_modes_and_frozen_parameters(dt
         n: t.dtype for n, t in teacher.state_dict().items()
     }
     assert all(isinstance(p, nn.Parameter) and p.is_leaf and p.is_contiguous() for p in student.parameters())
-    mine = {p.data_ptr() for p in student.parameters()} | {
-        b.data_ptr() for b in student.buffers() if b.numel()
-    }
-    theirs = {p.data_ptr() for p in teacher.parameters()} | {
-        b.data_ptr() for b in teacher.buffers() if b.numel()
-    }
+    mine = {p.data_ptr() for p in student.parameters()} | {b.data_ptr() for b in student.buffers() if b.numel()}
+    theirs = {p.data_ptr() for p in teacher.parameters()} | {b.data_ptr() for b in teacher.buffers() if b.numel()}
     assert not mine & theirs  # training one must not train the other
 
 
@@ -192,23 +188,19 @@ def test_a_hugging_face_llama_round_trips_by_its_config() -> None:
     round_trip(student, type(student)(student.config), x)
 
 
-@pytest.mark.parametrize(
-    "wrap", [parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm]
-)
+@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm, nn.utils.weight_norm])
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_parametrised_layers_are_exact_or_refused_by_name(wrap: Callable[[nn.Module], nn.Module]) -> None:
     teacher = (
-        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), wrap(nn.Linear(8, 6)), nn.ReLU(), nn.Linear(6, 2))
-        .double()
-        .eval()
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), wrap(nn.Linear(8, 6)), nn.ReLU(), nn.Linear(6, 2)).double().eval()
     )
     for key in ("0", "3"):
         try:
             growth = net2net.widen(teacher, {key: 12}, X)
         except net2net.GrowthError as refusal:
-            assert any(
-                word in str(refusal) for word in ("_weight_norm", "weight_norm", "_u", "_v", "vdot", "'2")
-            ), refusal
+            assert any(word in str(refusal) for word in ("_weight_norm", "weight_norm", "_u", "_v", "vdot", "'2")), (
+                refusal
+            )
         else:
             assert growth.verification.max_relative_error < 1e-10
             assert "parametrizations" in str(list(growth.student.state_dict()))
@@ -222,9 +214,7 @@ def test_analysis_needs_no_weights() -> None:
         assert str(there) == str(here)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"how": "split", "noise": "zero_sum"}, {"how": "pair"}, {"how": "random_pad"}]
-)
+@pytest.mark.parametrize("options", [{}, {"how": "split", "noise": "zero_sum"}, {"how": "pair"}, {"how": "random_pad"}])
 def test_the_seed_decides_every_draw(options: dict[str, Any]) -> None:
     def state(seed: int) -> dict[str, Tensor]:
         torch.seed()
@@ -238,9 +228,7 @@ def test_the_seed_decides_every_draw(options: dict[str, Any]) -> None:
 
 def test_a_grown_network_grows_again() -> None:
     teacher, x = from_zoo("llama")
-    once = net2net.widen(
-        teacher, dict.fromkeys(names_at(net2net.analyze(teacher, x), "embed_tokens.weight", 1), 33), x
-    )
+    once = net2net.widen(teacher, dict.fromkeys(names_at(net2net.analyze(teacher, x), "embed_tokens.weight", 1), 33), x)
     twice = widen_at(once.student, {("embed_tokens.weight", 1): 47}, x)
     report = net2net.verify(teacher, twice.student, x)
     assert report.passed and report.max_relative_error < 1e-10

@@ -76,17 +76,13 @@ def test_a_bare_int_is_no_factor(request_: Any) -> None:
 
 
 def test_two_keys_that_disagree() -> None:
-    refused(
-        net2net.OptionError, lambda: net2net.widen(mlp(), {"0": 12, "[0]": 16}, X), "'[0]'", "12", "16", "'0'"
-    )
+    refused(net2net.OptionError, lambda: net2net.widen(mlp(), {"0": 12, "[0]": 16}, X), "'[0]'", "12", "16", "'0'")
 
 
 def test_a_size_that_a_norm_forbids_names_the_nearest() -> None:
     teacher, x = from_zoo("transformer_encoder_postnorm")
     stream = name_at(teacher, x, "fc.weight", 1)
-    refused(
-        net2net.SizeError, lambda: net2net.widen(teacher, {stream: 60}, x), stream, "layer_norm", "48", "72"
-    )
+    refused(net2net.SizeError, lambda: net2net.widen(teacher, {stream: 60}, x), stream, "layer_norm", "48", "72")
 
 
 def test_a_normalised_stream_cannot_be_copied_to_just_any_size() -> None:
@@ -108,9 +104,7 @@ def test_a_fixed_dimension_gives_its_reason() -> None:
 def test_nothing_that_can_grow() -> None:
     only = trained(nn.Linear(4, 2))
     refused(net2net.FixedDimensionError, lambda: net2net.widen(only, 2.0, X), "no dimension", "output")
-    refused(
-        net2net.FixedDimensionError, lambda: net2net.widen(nn.ReLU(), 2.0, X), "no dimension", "no weights"
-    )
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(nn.ReLU(), 2.0, X), "no dimension", "no weights")
 
 
 class Branching(nn.Module):

@@ -147,9 +147,7 @@ def grow_noisy() -> net2net.Growth:
     return widen_at(conv_net(), {"0.weight": 9}, IMAGES, how="split", noise="zero_sum")
 
 
-def default_statistics(
-    plan: Plan, old: State, new: State, keep: Callable[[int], bool] = lambda i: i < 5
-) -> None:
+def default_statistics(plan: Plan, old: State, new: State, keep: Callable[[int], bool] = lambda i: i < 5) -> None:
     for name, default in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
         for place in range(len(new[f"1.{name}"])):
             if not keep(place):

@@ -53,9 +53,7 @@ def outcome(program: Program, wish: Wish) -> str:
     finally:
         after = teacher.state_dict()
         assert before.keys() == after.keys()
-        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items()), (
-            "the teacher has changed"
-        )
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items()), "the teacher has changed"
     assert type(growth.student) is type(teacher)
     assert growth.verification.passed
     assert growth.verification.max_relative_error <= _TOLERANCE

@@ -84,7 +84,6 @@ class _ShiftedRepetitions(nn.Module):
         return self.out((repeated + self.shift).sum(-1))
 
 
-@pytest.mark.xfail(reason="Scaling passes through an expand that no operand with the dimension enters")
 def test_shares_of_repetitions_of_a_value_have_no_place() -> None:
     with pytest.raises(net2net.FixedDimensionError):
         grown(_ShiftedRepetitions(), {"shift[0]": 6}, torch.randn(3, 4), how="split")

@@ -75,9 +75,7 @@ def _refuse(verification: net2net.Verification) -> None:
     raise net2net.VerificationError("as if it had failed")
 
 
-def network(
-    hidden: int = 8, second: int = 6, activation: type[nn.Module] = nn.ReLU, outputs: int = 2
-) -> nn.Module:
+def network(hidden: int = 8, second: int = 6, activation: type[nn.Module] = nn.ReLU, outputs: int = 2) -> nn.Module:
     layers = [
         nn.Linear(4, hidden),
         activation(),
@@ -98,9 +96,7 @@ def network(
         (lambda: network(12, outputs=3), ("output",)),
         (lambda: nn.Sequential(*network(9), nn.ReLU()), ("operations",)),
         (
-            lambda: nn.Sequential(
-                nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 6, bias=False), nn.ReLU(), nn.Linear(6, 2)
-            ),
+            lambda: nn.Sequential(nn.Linear(4, 9), nn.ReLU(), nn.Linear(9, 6, bias=False), nn.ReLU(), nn.Linear(6, 2)),
             ("'2.bias'",),
         ),
     ],

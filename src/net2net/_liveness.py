@@ -51,7 +51,7 @@ def _step(model: nn.Module) -> None:
         for parameter in model.parameters():
             if parameter.grad is not None:
                 size = parameter.square().mean().sqrt().clamp(min=1e-2)
-                parameter -= 1e-2 * size * parameter.grad.sign()
+                parameter.sub_(1e-2 * size * parameter.grad.sign())
 
 
 def _touched(gradient: torch.Tensor | None, places: tuple[Any, ...]) -> bool:

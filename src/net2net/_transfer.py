@@ -32,9 +32,7 @@ def match_sizes(analysis: Analysis, student: Graph) -> dict[Atom, int]:
     left, right = operations(teacher), operations(student)
     for ours, theirs in zip(left, right, strict=False):
         if ours.op != theirs.op:
-            raise StudentMismatchError(
-                f"where the teacher runs {ours.where}, the student runs {theirs.where}."
-            )
+            raise StudentMismatchError(f"where the teacher runs {ours.where}, the student runs {theirs.where}.")
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):
             if len(a.shape) == len(b.shape):
                 equations += [(t, s, ours.where) for t, s in zip(inference.of(a), b.shape, strict=True)]
@@ -63,9 +61,7 @@ def _solve(equations: list[tuple[Term, int, str]]) -> dict[Atom, int]:
             unknown = [a for a in dict.fromkeys(atoms(term)) if a not in known]
             if not unknown:
                 if _size(term, known) != after:
-                    raise StudentMismatchError(
-                        f"the sizes of the student don't fit together at {where}: {after}."
-                    )
+                    raise StudentMismatchError(f"the sizes of the student don't fit together at {where}: {after}.")
             elif isinstance(term, Atom):
                 known[term] = after
             elif len(unknown) == 1:
@@ -75,9 +71,7 @@ def _solve(equations: list[tuple[Term, int, str]]) -> dict[Atom, int]:
         if len(still) == len(left):  # nothing more to learn: whatever is left must be as it was
             term, after, where = still[0]
             if size(term) != after:
-                raise StudentMismatchError(
-                    f"the student's size {after} at {where} could come about in several ways."
-                )
+                raise StudentMismatchError(f"the student's size {after} at {where} could come about in several ways.")
             known.update({a: a.size for a in atoms(term) if a not in known})
         left = still
     return known
@@ -115,9 +109,7 @@ def check_shapes(plan: Plan, analysis: Analysis, student: nn.Module) -> None:
             raise StudentMismatchError(f"'{name}' should be {tuple(shape)} in the student and is {found}.")
 
 
-def loaded(
-    student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan, *, in_place: bool = False
-) -> nn.Module:
+def loaded(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan, *, in_place: bool = False) -> nn.Module:
     """The student with the weights given: a copy of it, or itself."""
     if in_place:
         target = student

@@ -207,7 +207,7 @@ class _Designer:
         raise refusal
 
     def _subsets(self, sizes: dict[str, int]) -> Iterator[dict[str, int]]:
-        """All of the dimensions, then all but one kind, then each kind alone. A kind is one dimension of every layer."""
+        """All of the dimensions, then all but one kind, then each kind alone. A kind is in every layer."""
         yield sizes
         kinds: dict[str, list[str]] = {}
         for name in sizes:
@@ -229,8 +229,9 @@ class _Designer:
             except GrowthError as error:
                 reasons.append(str(error).splitlines()[0])
         grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
+        reason = reasons[0] if reasons else "no draft"
         raise CouplingError(
-            f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reasons[0] if reasons else 'no draft'}. "
+            f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reason}. "
             "A size is computed from another one, or written into its forward. Grow the dimensions that it ties "
             "together by the same factor, or build the bigger model yourself and use net2net.transfer."
         )
@@ -238,7 +239,9 @@ class _Designer:
 
 def _require_weights(model: nn.Module) -> None:
     if any(t.device.type == "meta" for t in model.parameters()):
-        raise OptionError("the teacher is on the meta device, where there are no weights to grow; analyze() works there.")
+        raise OptionError(
+            "the teacher is on the meta device, where there are no weights to grow; analyze() works there."
+        )
 
 
 def _eps_changes(model: nn.Module, plan: Plan) -> Iterator[tuple[float, float]]:
@@ -253,9 +256,7 @@ def _state(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name not in analysis.sites.inference.graph.ties}
 
 
-def _proved(
-    teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysis, inputs: Inputs
-) -> Growth:
+def _proved(teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysis, inputs: Inputs) -> Growth:
     verification = compare_models(
         teacher,
         student,

@@ -37,9 +37,7 @@ def new_size(wanted: Size, before: int, name: str) -> int:
             return round(before * wanted)
     except (ValueError, TypeError, OverflowError):
         pass
-    raise SizeError(
-        f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or a string like '2x'."
-    )
+    raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or a string like '2x'.")
 
 
 def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
@@ -58,9 +56,7 @@ def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
         for key, wanted in request.items():
             for name, after in _sizes_for(analysis, key, wanted):
                 if sizes.setdefault(name, after) != after:
-                    raise OptionError(
-                        f"'{key}' asks for {after} units of '{name}', another key for {sizes[name]}."
-                    )
+                    raise OptionError(f"'{key}' asks for {after} units of '{name}', another key for {sizes[name]}.")
         return sizes
     if isinstance(request, int):
         example = int(request) if request > 1 else 2
@@ -96,11 +92,7 @@ def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str
 def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError:
     names = list(dict.fromkeys([*analysis.dimensions, *paths]))  # many a dimension is called like its module
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
-    hint = (
-        f"Did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else "print(net2net.analyze(...)) lists the names."
-    )
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "print(net2net.analyze(...)) lists the names."
     return UnknownNameError(f"no dimension and no module is called '{key}'. {hint}")
 
 
@@ -119,9 +111,7 @@ def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple
     yield from _distribute(term, new_size(wanted, size(term), path), path, named)
 
 
-def _distribute(
-    term: Term, after: int, path: str, named: Mapping[Atom, Dimension]
-) -> Iterator[tuple[str, int]]:
+def _distribute(term: Term, after: int, path: str, named: Mapping[Atom, Dimension]) -> Iterator[tuple[str, int]]:
     """What takes the growth of an axis: its first factor that can; every part of a concatenation."""
     before = size(term)
     if isinstance(term, Atom):
@@ -131,9 +121,7 @@ def _distribute(
         free = [d for d in parts if d.growth != "fixed"]
         if not free:
             reasons = [f"'{d.name}': {d.reason}" for d in parts]
-            raise FixedDimensionError(
-                f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}."
-            )
+            raise FixedDimensionError(f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}.")
         for dimension in free:
             new, rest = divmod(after * dimension.size, before)
             if not rest and (dimension.growth == "any" or new % dimension.size == 0):
@@ -142,8 +130,7 @@ def _distribute(
         block = before // free[0].size if free[0].growth == "any" else before
         low = after // block * block
         raise SizeError(
-            f"'{path}' grows in blocks of {block}; {after} is no multiple. "
-            f"Sizes that work: {low} or {low + block}."
+            f"'{path}' grows in blocks of {block}; {after} is no multiple. Sizes that work: {low} or {low + block}."
         )
     else:
         assert isinstance(term, Concat)

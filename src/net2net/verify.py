@@ -211,9 +211,7 @@ def _bytes_in_float64(model: nn.Module) -> int:
 
 
 def _modes(model: nn.Module) -> tuple[str, ...]:
-    has_batch_norm = any(
-        isinstance(m, (_BatchNorm, nn.modules.instancenorm._InstanceNorm)) for m in model.modules()
-    )
+    has_batch_norm = any(isinstance(m, (_BatchNorm, nn.modules.instancenorm._InstanceNorm)) for m in model.modules())
     return ("eval", "train") if has_batch_norm else ("eval",)
 
 
@@ -229,9 +227,7 @@ def _copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     copy = structural_copy(model, convert)
     for module in copy.modules():
         for name, value in list(vars(module).items()):
-            if isinstance(value, float) and (
-                ("drop" in name) or (name == "p" and "Drop" in type(module).__name__)
-            ):
+            if isinstance(value, float) and (("drop" in name) or (name == "p" and "Drop" in type(module).__name__)):
                 setattr(module, name, 0.0)
         if isinstance(module, nn.RNNBase):
             module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
@@ -247,9 +243,7 @@ def _to(inputs: Inputs, dtype: torch.dtype, device: torch.device) -> tuple[tuple
     def move(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to(device, dtype if tensor.is_floating_point() else tensor.dtype)
 
-    moved: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map_only(
-        torch.Tensor, move, split_inputs(inputs)
-    )
+    moved: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_map_only(torch.Tensor, move, split_inputs(inputs))
     return moved
 
 
@@ -261,12 +255,7 @@ def _input_variants(inputs: Inputs, dtype: torch.dtype, device: torch.device) ->
         cpu = tensor.cpu()
         if cpu.is_floating_point():
             return torch.randn(cpu.shape, generator=generator, dtype=cpu.dtype).to(device)
-        if (
-            cpu.dtype == torch.bool
-            or cpu.numel() == 0
-            or cpu.is_complex()
-            or int(cpu.min()) >= int(cpu.max())
-        ):
+        if cpu.dtype == torch.bool or cpu.numel() == 0 or cpu.is_complex() or int(cpu.min()) >= int(cpu.max()):
             return tensor
         low, high = int(cpu.min()), int(cpu.max())
         return torch.randint(low, high + 1, cpu.shape, generator=generator, dtype=cpu.dtype).to(device)
@@ -322,9 +311,7 @@ def _first_departure(
     return None
 
 
-def _old_units(
-    student: torch.Tensor, teacher: torch.Tensor, sources: tuple[Any, ...] | None
-) -> torch.Tensor | None:
+def _old_units(student: torch.Tensor, teacher: torch.Tensor, sources: tuple[Any, ...] | None) -> torch.Tensor | None:
     """The student's tensor cut down to one copy of each of the teacher's units."""
     if student.shape == teacher.shape:
         return student

@@ -112,9 +112,7 @@ def test_products_refine_each_other() -> None:
 def test_products_that_do_not_align_are_locked_with_the_reason() -> None:
     a, b, c, d = Atom(4), Atom(9), Atom(6), Atom(6)
     unify(product([a, b]), product([c, d]), "aten.view in 'net'")
-    assert all(
-        "aten.view in 'net' relates blocks of 4 to blocks of 6" in str(reason) for reason in locks(a, b, c, d)
-    )
+    assert all("aten.view in 'net' relates blocks of 4 to blocks of 6" in str(reason) for reason in locks(a, b, c, d))
 
 
 def test_concatenations_align_at_every_edge() -> None:

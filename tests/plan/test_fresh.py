@@ -41,11 +41,7 @@ def test_zero_out_is_random_on_the_way_in_and_zero_on_the_way_out() -> None:
 def test_the_draw_depends_on_the_seed_alone() -> None:
     def fresh(seed: int) -> Tensor:
         torch.seed()  # the global state plays no part
-        return (
-            widen_at(mlp(), {"0.weight": 12}, torch.ones(2, 4).double(), how="zero_out", seed=seed)
-            .student[0]
-            .weight
-        )
+        return widen_at(mlp(), {"0.weight": 12}, torch.ones(2, 4).double(), how="zero_out", seed=seed).student[0].weight
 
     assert torch.equal(fresh(1)[N:], fresh(1)[N:])
     assert not torch.equal(fresh(1)[N:], fresh(2)[N:])
@@ -60,9 +56,7 @@ def test_pairs_cancel_until_the_first_step(size: int) -> None:
     first, second = slice(N, N + half), slice(N + half, N + 2 * half)
     assert torch.equal(into[first], into[second])
     assert torch.equal(growth.student[0].bias[first], growth.student[0].bias[second])
-    assert (
-        torch.equal(out[:, first], -out[:, second]) and out[:, first].count_nonzero() == out[:, first].numel()
-    )
+    assert torch.equal(out[:, first], -out[:, second]) and out[:, first].count_nonzero() == out[:, first].numel()
     assert out[:, N + 2 * half :].count_nonzero() == 0  # one that has no partner is zero
     assert growth.verification.max_relative_error < 1e-12 and growth.verification.dead == ()
     assert into[N:].count_nonzero() == into[N:].numel()
@@ -161,9 +155,7 @@ class TwoReaders(nn.Module):
 
 
 def test_a_product_of_two_readers_is_alive() -> None:
-    growth = widen_at(
-        trained(TwoReaders()), {"into.weight": 11, "gate.weight": 13}, vectors(), how="zero_out"
-    )
+    growth = widen_at(trained(TwoReaders()), {"into.weight": 11, "gate.weight": 13}, vectors(), how="zero_out")
     assert growth.student.down.weight[:, 9:].count_nonzero() == 0
     assert growth.verification.max_relative_error < 1e-12 and growth.verification.dead == ()
 

@@ -74,9 +74,7 @@ def test_zero_sum_noise_sums_to_zero_over_the_copies_of_each_unit() -> None:
         if len(places) > 1:
             assert noise[:, places].abs().min() > 0
     spread = noise[:, [p for group in groups_of_copies(source) for p in group]].std()
-    assert (
-        0.3 < float(spread / teacher()[2].weight.detach().square().mean().sqrt()) < 0.7
-    )  # about the scale asked for
+    assert 0.3 < float(spread / teacher()[2].weight.detach().square().mean().sqrt()) < 0.7  # about the scale asked for
     for name in ("0.weight", "0.bias", "2.bias"):
         assert torch.equal(noisy.student.state_dict()[name], plain.student.state_dict()[name])
 
@@ -120,9 +118,7 @@ class Sevens(nn.Linear):
 
 
 def padded() -> tuple[nn.Module, net2net.Growth]:
-    model = nn.Sequential(
-        nn.Linear(40, 30), nn.BatchNorm1d(30), nn.ReLU(), Sevens(30, 5), nn.ReLU(), nn.Linear(5, 3)
-    )
+    model = nn.Sequential(nn.Linear(40, 30), nn.BatchNorm1d(30), nn.ReLU(), Sevens(30, 5), nn.ReLU(), nn.Linear(5, 3))
     nn.init.normal_(model[3].weight)
     model = trained(model)
     x = torch.randn(8, 40, dtype=torch.float64)

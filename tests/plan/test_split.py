@@ -114,9 +114,7 @@ def test_convolutions_are_indexed_on_both_sides(
 
 
 def test_a_flattened_convolution_repeats_whole_blocks() -> None:
-    teacher = trained(
-        nn.Sequential(nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5 * 6, 3))
-    )
+    teacher = trained(nn.Sequential(nn.Conv2d(2, 5, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(5 * 6, 3)))
     growth = widen_at(teacher, {"0.weight": 8}, torch.randn(4, 2, 8, 6, dtype=torch.float64), **EVEN)
     g, counts, old = (
         source_of(growth, "0.weight"),
@@ -194,7 +192,5 @@ def test_all_at_once_is_one_by_one(shares: str) -> None:
     one_by_one = teacher
     for place, size in sizes.items():
         one_by_one = widen_at(one_by_one, {place: size}, x, how="split", shares=shares).student
-    for (name, ours), theirs in zip(
-        at_once.state_dict().items(), one_by_one.state_dict().values(), strict=True
-    ):
+    for (name, ours), theirs in zip(at_once.state_dict().items(), one_by_one.state_dict().values(), strict=True):
         assert same(ours.double(), theirs.double(), 1e-14), name

@@ -36,9 +36,7 @@ def test_depthwise_weights_are_copied_and_not_divided() -> None:
 
 def grouped() -> nn.Module:
     return trained(
-        nn.Sequential(
-            nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 9, 3, groups=3), nn.ReLU(), nn.Conv2d(9, 2, 1)
-        )
+        nn.Sequential(nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 9, 3, groups=3), nn.ReLU(), nn.Conv2d(9, 2, 1))
     )
 
 
@@ -74,9 +72,7 @@ def test_what_a_skip_joins_shares_one_map() -> None:
         assert torch.equal(new[f"{name}.weight"], old[f"{name}.weight"][g])
     for name in ("layers.1.0.bn2", "layers.1.0.downsample.1", "layers.1.1.bn2"):
         assert torch.equal(new[f"{name}.running_mean"], old[f"{name}.running_mean"][g])
-    assert same(
-        new["layers.1.1.conv1.weight"], old["layers.1.1.conv1.weight"][:, g] / counts_of(g)[:, None, None]
-    )
+    assert same(new["layers.1.1.conv1.weight"], old["layers.1.1.conv1.weight"][:, g] / counts_of(g)[:, None, None])
     assert same(new["fc.weight"], old["fc.weight"][:, g] / counts_of(g))
 
 
@@ -138,9 +134,7 @@ def test_a_tied_embedding_under_an_rms_norm_stays_tied() -> None:
     student = (growth := widen_at(teacher, {("lm_head.weight", 1): "2x"}, x, **EVEN)).student
     assert student.lm_head.weight is student.embed_tokens.weight
     g = source_of(growth, "embed_tokens.weight", 1)
-    assert torch.equal(
-        student.lm_head.weight, teacher.lm_head.weight[:, g]
-    )  # no share fits into a tied weight:
+    assert torch.equal(student.lm_head.weight, teacher.lm_head.weight[:, g])  # no share fits into a tied weight:
     assert same(student.norm.weight, teacher.norm.weight[g] / counts_of(g))  # the final norm's gain takes it
     assert growth.verification.max_relative_error < 1e-10
 

@@ -247,9 +247,7 @@ class MlpMixer(nn.Module):
         super().__init__()
         patches = (image // patch) ** 2
         self.stem = nn.Conv2d(3, dim, kernel_size=patch, stride=patch)
-        self.blocks = nn.Sequential(
-            *(MixerBlock(patches, dim, token_hidden, channel_hidden) for _ in range(depth))
-        )
+        self.blocks = nn.Sequential(*(MixerBlock(patches, dim, token_hidden, channel_hidden) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 
@@ -296,8 +294,7 @@ class GPT(nn.Module):
     ) -> None:
         super().__init__()
         blocks = (
-            Block(n_embd, n_inner, CausalSelfAttention(n_embd, n_head, block_size, flash))
-            for _ in range(n_layer)
+            Block(n_embd, n_inner, CausalSelfAttention(n_embd, n_head, block_size, flash)) for _ in range(n_layer)
         )
         self.transformer = nn.ModuleDict(
             {

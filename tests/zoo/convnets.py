@@ -70,9 +70,7 @@ class VGG(nn.Module):
 
 
 class Fire(nn.Module):
-    def __init__(
-        self, inplanes: int, squeeze_planes: int, expand1x1_planes: int, expand3x3_planes: int
-    ) -> None:
+    def __init__(self, inplanes: int, squeeze_planes: int, expand1x1_planes: int, expand3x3_planes: int) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(inplanes, squeeze_planes, kernel_size=1)
         self.squeeze_activation = nn.ReLU(inplace=True)
@@ -160,9 +158,7 @@ class DenseNet(nn.Module):
         )
         channels = num_init_features
         for i, num_layers in enumerate(block_config):
-            self.features.add_module(
-                f"denseblock{i + 1}", DenseBlock(num_layers, channels, growth_rate, bn_size)
-            )
+            self.features.add_module(f"denseblock{i + 1}", DenseBlock(num_layers, channels, growth_rate, bn_size))
             channels += num_layers * growth_rate
             if i + 1 < len(block_config):
                 transition = nn.Sequential(
@@ -204,17 +200,13 @@ class Up(nn.Module):
         self.conv = DoubleConv(skip_channels + in_channels, out_channels)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        if self.bilinear:
-            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=True)
-        else:
-            x = self.up(x)
+        size = skip.shape[-2:]
+        x = F.interpolate(x, size=size, mode="bilinear", align_corners=True) if self.bilinear else self.up(x)
         return self.conv(torch.cat([skip, x], dim=1))
 
 
 class UNet(nn.Module):
-    def __init__(
-        self, widths: tuple[int, ...] = (6, 10, 16), bilinear: bool = False, num_classes: int = 4
-    ) -> None:
+    def __init__(self, widths: tuple[int, ...] = (6, 10, 16), bilinear: bool = False, num_classes: int = 4) -> None:
         super().__init__()
         self.inc = DoubleConv(3, widths[0])
         self.downs = nn.ModuleList(DoubleConv(a, b) for a, b in pairwise(widths))

@@ -183,16 +183,12 @@ class EfficientNet(nn.Module):
                 expanded = channels * ratio
                 # As in the paper's code, the squeezed size follows from the block's input, not its inside.
                 se = SqueezeExcitation(expanded, channels // 2, nn.SiLU, nn.Sigmoid)
-                features.append(
-                    InvertedResidual(channels, expanded, outputs, kernel, stride, nn.SiLU, se, drop)
-                )
+                features.append(InvertedResidual(channels, expanded, outputs, kernel, stride, nn.SiLU, se, drop))
                 channels = outputs
         features.append(ConvNormActivation(channels, last_channel, 1, activation=nn.SiLU))
         self.features = nn.Sequential(*features)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Sequential(
-            nn.Dropout(p=drop, inplace=True), nn.Linear(last_channel, num_classes)
-        )
+        self.classifier = nn.Sequential(nn.Dropout(p=drop, inplace=True), nn.Linear(last_channel, num_classes))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))
@@ -252,9 +248,7 @@ class ShuffleNetV2(nn.Module):
         self.conv1 = ConvNormActivation(3, stem, stride=2, activation=nn.ReLU)
         channels, stages = stem, []
         for count, width in zip(repeats, widths, strict=True):
-            blocks = [ShuffleBlock(channels, width, 2)] + [
-                ShuffleBlock(width, width, 1) for _ in range(count - 1)
-            ]
+            blocks = [ShuffleBlock(channels, width, 2)] + [ShuffleBlock(width, width, 1) for _ in range(count - 1)]
             stages.append(nn.Sequential(*blocks))
             channels = width
         self.stages = nn.Sequential(*stages)
@@ -309,9 +303,7 @@ class ConvNeXt(nn.Module):
         )
         for before, after in pairwise(dims):
             self.downsample_layers.append(
-                nn.Sequential(
-                    LayerNorm2d(before, eps=1e-6), nn.Conv2d(before, after, kernel_size=2, stride=2)
-                )
+                nn.Sequential(LayerNorm2d(before, eps=1e-6), nn.Conv2d(before, after, kernel_size=2, stride=2))
             )
         self.stages = nn.ModuleList(
             nn.Sequential(*(ConvNeXtBlock(dim, inner, drop) for _ in range(depth)))

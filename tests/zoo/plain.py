@@ -89,9 +89,7 @@ class ResidualMLP(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x + self.down(F.relu(self.up(self.norm(x))))
 
-    def __init__(
-        self, inputs: int = 11, dim: int = 14, hidden: int = 27, depth: int = 3, classes: int = 5
-    ) -> None:
+    def __init__(self, inputs: int = 11, dim: int = 14, hidden: int = 27, depth: int = 3, classes: int = 5) -> None:
         super().__init__()
         self.stem = nn.Linear(inputs, dim)
         self.blocks = nn.ModuleList(self.Block(dim, hidden) for _ in range(depth))
@@ -265,9 +263,7 @@ class PReLUNet(nn.Module):
             nn.PReLU(channels[1]),
             nn.MaxPool2d(3, stride=2),
         )
-        self.classifier = nn.Sequential(
-            nn.Linear(channels[1] * 4, hidden), nn.PReLU(), nn.Linear(hidden, classes)
-        )
+        self.classifier = nn.Sequential(nn.Linear(channels[1] * 4, hidden), nn.PReLU(), nn.Linear(hidden, classes))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(torch.flatten(self.features(x), 1))

@@ -130,9 +130,7 @@ class ResNet(nn.Module):
                     conv1x1(self.inplanes, planes * block.expansion, step),
                     self.norm_layer(planes * block.expansion),
                 )
-            layers.append(
-                block(self.inplanes, planes, step, downsample, self.norm_layer, self.groups, self.base_width)
-            )
+            layers.append(block(self.inplanes, planes, step, downsample, self.norm_layer, self.groups, self.base_width))
             self.inplanes = planes * block.expansion
         return nn.Sequential(*layers)
 

@@ -65,9 +65,7 @@ def grow_tensor(
     return result.to(tensor.dtype).contiguous()
 
 
-def _expand(
-    tensor: torch.Tensor, axis: int, axis_map: AxisMap, rms: float, generator: torch.Generator
-) -> torch.Tensor:
+def _expand(tensor: torch.Tensor, axis: int, axis_map: AxisMap, rms: float, generator: torch.Generator) -> torch.Tensor:
     old, new = tensor.shape[axis], len(axis_map.source)
     if axis_map.is_prefix:
         shape = (*tensor.shape[:axis], new, *tensor.shape[axis + 1 :])
@@ -117,9 +115,7 @@ def _fill(
     if contiguous:
         result.narrow(axis, int(places[0]), len(places)).copy_(values)
     else:
-        result.index_copy_(
-            axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous()
-        )
+        result.index_copy_(axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous())
 
 
 def _fill_initial(result: torch.Tensor, plan: TensorPlan, initial: torch.Tensor) -> torch.Tensor:
@@ -132,9 +128,7 @@ def _fill_initial(result: torch.Tensor, plan: TensorPlan, initial: torch.Tensor)
     return torch.where(mask, initial.to(result), result)
 
 
-def _noise(
-    like: torch.Tensor, noise: Noise, axis_map: AxisMap, rms: float, generator: torch.Generator
-) -> torch.Tensor:
+def _noise(like: torch.Tensor, noise: Noise, axis_map: AxisMap, rms: float, generator: torch.Generator) -> torch.Tensor:
     drawn = torch.empty(like.shape, dtype=like.dtype).normal_(0.0, noise.scale * rms, generator=generator)
     drawn = drawn.to(like.device)
     source = axis_map.source

@@ -147,9 +147,7 @@ class Inference:
         """Record that the node sums over an axis that both operands have."""
         self.sums(node, self.of(left[0])[left[1]], right, left)
 
-    def sums(
-        self, node: Node, term: Term, weight: tuple[Value, int], other: tuple[Value, int] | None = None
-    ) -> None:
+    def sums(self, node: Node, term: Term, weight: tuple[Value, int], other: tuple[Value, int] | None = None) -> None:
         """Record that the node sums over `term`, which is the whole of an axis of `weight`."""
         unify(term, self.of(weight[0])[weight[1]], node.where)
         self.contractions.append(Contraction(node, term, weight, other))
@@ -157,9 +155,7 @@ class Inference:
     def normalise(self, node: Node, value: Value, dim: int, kind: str) -> None:
         """Record that the node normalises a value over one of its axes, with the node's own gain and shift."""
         self.normalisations.append(
-            Normalisation(
-                node, self.of(value)[dim], value, kind, node.get("weight"), node.get("bias"), node.get("eps")
-            )
+            Normalisation(node, self.of(value)[dim], value, kind, node.get("weight"), node.get("bias"), node.get("eps"))
         )
 
     def contractions_at(self, node: Node) -> list[Contraction]:

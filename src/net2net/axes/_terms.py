@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
 
@@ -127,7 +128,7 @@ def unify(a: Term, b: Term, why: str) -> None:
             _bind(a, b)
     elif isinstance(a, Concat) and isinstance(b, Concat):
         edges = sorted({*_edges(a), *_edges(b)})
-        sizes = [end - start for start, end in zip(edges, edges[1:], strict=False)]
+        sizes = [end - start for start, end in pairwise(edges)]
         for left, right in zip(split(a, sizes, why), split(b, sizes, why), strict=True):
             unify(left, right, why)
     elif isinstance(a, Product) and isinstance(b, Product):

@@ -37,14 +37,17 @@ def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> bool:
     elif isinstance(module, nn.GroupNorm):
         if node is not None:
             channels = sizes.inference.of(node["input"])[1]
-            module.num_channels, module.num_groups = sizes.of(channels), _groups(channels, node["num_groups"], sizes)
+            module.num_channels, module.num_groups = (
+                sizes.of(channels),
+                groups_of(channels, node["num_groups"], sizes),
+            )
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.shape[0]
     elif isinstance(module, nn.RNNBase):
-        module.input_size = module.weight_ih_l0.shape[1]
-        module.hidden_size = module.weight_ih_l0.shape[0] // _GATES[module.mode]
+        rows, module.input_size = module.get_parameter("weight_ih_l0").shape
+        module.hidden_size = rows // _GATES[module.mode]
         if module.proj_size:
-            module.proj_size = module.weight_hr_l0.shape[0]
+            module.proj_size = module.get_parameter("weight_hr_l0").shape[0]
         module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
     elif isinstance(module, nn.RNNCellBase):
         module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
@@ -57,7 +60,7 @@ def _update_convolution(module: _ConvNd, node: Node | None, sizes: NewSizes) -> 
     if node is not None and node["groups"] > 1:
         x = node["input"]
         channels = sizes.inference.of(x)[len(x.shape) - len(module.weight.shape) + 1]
-        module.groups = _groups(channels, node["groups"], sizes)
+        module.groups = groups_of(channels, node["groups"], sizes)
     first, second = module.weight.shape[:2]
     if isinstance(module, _ConvTransposeNd):
         module.in_channels, module.out_channels = first, second * module.groups
@@ -65,6 +68,6 @@ def _update_convolution(module: _ConvNd, node: Node | None, sizes: NewSizes) -> 
         module.out_channels, module.in_channels = first, second * module.groups
 
 
-def _groups(channels: Term, groups: int, sizes: NewSizes) -> int:
+def groups_of(channels: Term, groups: int, sizes: NewSizes) -> int:
     """The student's number of groups: the outer factor of the channels, which the teacher has `groups` of."""
     return sizes.of(unflatten(channels, [groups, size(channels) // groups], "")[0])

@@ -17,11 +17,7 @@ class NewSizes:
         self.inference = sites.inference
         self.sizes = sizes
         self.dimensions = {
-            a
-            for v in self.inference.graph.state.values()
-            for t in self.inference.of(v)
-            for a in atoms(t)
-            if a.size > 1
+            a for v in self.inference.graph.state.values() for t in self.inference.of(v) for a in atoms(t) if a.size > 1
         }
 
     def of(self, term: Term) -> int:

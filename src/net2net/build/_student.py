@@ -19,7 +19,14 @@ from net2net.plan import Plan
 Setting = tuple[str, str, Any]  # module path, attribute, value
 
 _MAX_DRAFTS = 24
-_LAYER_OPS = ("aten.conv", "aten.batch_norm", "aten.layer_norm", "aten.rms_norm", "aten.group_norm", "aten.instance_norm")
+_LAYER_OPS = (
+    "aten.conv",
+    "aten.batch_norm",
+    "aten.layer_norm",
+    "aten.rms_norm",
+    "aten.group_norm",
+    "aten.instance_norm",
+)
 
 
 @dataclass
@@ -65,7 +72,9 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
             yield Blueprint(student, settings, donors, _changed_buffers(teacher, donors), resized)
 
 
-def fill(teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, state: Mapping[str, torch.Tensor]) -> nn.Module:
+def fill(
+    teacher: nn.Module, blueprint: Blueprint, plan: Plan, sizes: NewSizes, state: Mapping[str, torch.Tensor]
+) -> nn.Module:
     """The student with its weights."""
 
     def real(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -119,9 +128,7 @@ def _furnish(
             setattr(student.get_submodule(path), name, number)
 
 
-def _resized(
-    teacher: nn.Module, donors: dict[str, nn.Module], sizes: NewSizes
-) -> dict[str, tuple[int, ...]]:
+def _resized(teacher: nn.Module, donors: dict[str, nn.Module], sizes: NewSizes) -> dict[str, tuple[int, ...]]:
     unread = unread_tensors(sizes)
     found = {}
     for path, donor in donors.items():

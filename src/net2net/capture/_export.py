@@ -134,7 +134,13 @@ class _Reader:
             if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
         ]
         return Graph(
-            self.nodes, self.state, self.inputs, self._outputs(user), self.ties, self.casts_to_float32, self.mutated
+            self.nodes,
+            self.state,
+            self.inputs,
+            self._outputs(user),
+            self.ties,
+            self.casts_to_float32,
+            self.mutated,
         )
 
     def _outputs(self, results: list[Any]) -> dict[str, Value]:
@@ -239,7 +245,14 @@ class _Reader:
             else e
             for i, e in enumerate(examples)
         )
-        node = Node(name, bound, tuple(o for o in outputs if isinstance(o, Value)), _module_of(fx_node), pointwise, target)
+        node = Node(
+            name,
+            bound,
+            tuple(o for o in outputs if isinstance(o, Value)),
+            _module_of(fx_node),
+            pointwise,
+            target,
+        )
         if not node.outputs:  # assertions and the like
             return example
         for value in node.outputs:

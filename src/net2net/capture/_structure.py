@@ -11,9 +11,7 @@ from torch import nn
 from net2net.errors import CaptureError
 
 
-def structural_copy(
-    model: nn.Module, replace: Callable[[str, torch.Tensor], torch.Tensor] | None = None
-) -> nn.Module:
+def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], torch.Tensor] | None = None) -> nn.Module:
     """A copy of the module tree in which every parameter and buffer `t` is `replace(name, t)`.
 
     With no `replace` the tensors themselves are shared, so the copy costs no memory and its modes and

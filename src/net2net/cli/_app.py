@@ -57,9 +57,7 @@ InputOption = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option(
-        "--weights", help="The weights for a Python source, as .safetensors.", dir_okay=False, exists=True
-    ),
+    typer.Option("--weights", help="The weights for a Python source, as .safetensors.", dir_okay=False, exists=True),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random draw.")]
@@ -99,9 +97,7 @@ def grow(
     all_: Annotated[
         str | None, typer.Option("--all", metavar="FACTOR", help="Grow everything that can grow, such as 2x.")
     ] = None,
-    how: Annotated[
-        str | None, typer.Option(help="zero_out, split, pair or random_pad; by default what fits.")
-    ] = None,
+    how: Annotated[str | None, typer.Option(help="zero_out, split, pair or random_pad; by default what fits.")] = None,
     shares: Annotated[str, typer.Option(help="Shares of the copies of a unit: uneven or even.")] = "uneven",
     noise: Annotated[str | None, typer.Option(help="Noise on copies: zero_sum (exact) or paper.")] = None,
     input: InputOption = None,
@@ -130,9 +126,7 @@ def grow(
 @app.command()
 def verify(
     teacher: SourceArgument,
-    student: Annotated[
-        str, typer.Argument(metavar="STUDENT", help="The other network; the same kinds of source.")
-    ],
+    student: Annotated[str, typer.Argument(metavar="STUDENT", help="The other network; the same kinds of source.")],
     input: InputOption = None,
     weights: WeightsOption = None,
     student_weights: Annotated[
@@ -150,9 +144,7 @@ def verify(
             verification = verify_models(model, other, inputs)
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[:1]
-            raise StudentMismatchError(
-                f"the two networks don't run on the same inputs: {''.join(reason)}"
-            ) from error
+            raise StudentMismatchError(f"the two networks don't run on the same inputs: {''.join(reason)}") from error
     if as_json:
         _print_json(verification_summary(verification))
     else:
@@ -163,9 +155,7 @@ def verify(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="The folder for the page, the figure and the student.")] = Path(
-        "demo"
-    ),
+    output: Annotated[Path, typer.Option(help="The folder for the page, the figure and the student.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, help="How many times each network is trained.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each student.")] = 250,
     as_json: JsonOption = False,
@@ -206,9 +196,7 @@ def _request(pairs: list[str] | None, factor: str | None) -> Request:
     for pair in pairs or []:
         name, separator, size = pair.rpartition("=")
         if not (separator and name and size):
-            raise typer.BadParameter(
-                f"{pair!r} is not NAME=SIZE, such as fc1=64 or fc1=2x.", param_hint="--set"
-            )
+            raise typer.BadParameter(f"{pair!r} is not NAME=SIZE, such as fc1=64 or fc1=2x.", param_hint="--set")
         sizes[name] = size
     return sizes
 

@@ -43,9 +43,7 @@ def grow_python(source: Source, target: Path, sizes: Request, options: dict[str,
 
 def grow_pretrained(source: Source, target: Path, sizes: Request, options: dict[str, Any]) -> Result:
     """Widen a Hugging Face model in memory; TARGET is a folder that from_pretrained loads."""
-    return _grow(
-        source, target, sizes, options, lambda growth, folder: _save_pretrained(source, growth, folder)
-    )
+    return _grow(source, target, sizes, options, lambda growth, folder: _save_pretrained(source, growth, folder))
 
 
 def _grow(
@@ -79,9 +77,7 @@ def _save_pretrained(source: Source, growth: Growth, folder: Path) -> None:
     loaded = type(student).from_pretrained(folder, dtype="auto", local_files_only=True).state_dict()
     for name, tensor in student.state_dict().items():
         if not torch.equal(tensor, loaded[name]):
-            raise VerificationError(
-                f"'{name}' of the saved student doesn't load as it was. Nothing is written."
-            )
+            raise VerificationError(f"'{name}' of the saved student doesn't load as it was. Nothing is written.")
 
 
 @contextlib.contextmanager

@@ -63,9 +63,7 @@ def _tensor(spec: str, text: str, generator: torch.Generator) -> torch.Tensor:
     if dtype.is_floating_point:
         return torch.randn(shape, generator=generator).to(dtype)
     if below is None and dtype is not torch.bool:
-        raise _bad(
-            f"{spec!r}: whole numbers need a bound, such as {shape_text}:{more[0]}:37 for numbers below 37."
-        )
+        raise _bad(f"{spec!r}: whole numbers need a bound, such as {shape_text}:{more[0]}:37 for numbers below 37.")
     return torch.randint(0, below or 2, shape, generator=generator).to(dtype)
 
 

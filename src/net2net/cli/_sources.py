@@ -117,18 +117,14 @@ def _load_weights(model: nn.Module, weights: Path) -> None:
     try:
         safetensors.torch.load_model(model, weights)
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise typer.BadParameter(
-            f"{weights} doesn't fit the model: {error}", param_hint="--weights"
-        ) from error
+        raise typer.BadParameter(f"{weights} doesn't fit the model: {error}", param_hint="--weights") from error
 
 
 def _pretrained(folder: Path, specs: list[str] | None, seed: int, meta: bool) -> Source:
     try:
         import transformers
     except ImportError as error:
-        raise MissingExtraError(
-            "a Hugging Face folder needs transformers: install net2net[huggingface]."
-        ) from error
+        raise MissingExtraError("a Hugging Face folder needs transformers: install net2net[huggingface].") from error
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -137,9 +133,7 @@ def _pretrained(folder: Path, specs: list[str] | None, seed: int, meta: bool) ->
     names = getattr(config, "architectures", None) or [""]
     model_class = getattr(transformers, names[0], None)
     if model_class is None:
-        raise _bad(
-            f"{folder}/config.json names no architecture of transformers: {names[0] or 'none at all'}."
-        )
+        raise _bad(f"{folder}/config.json names no architecture of transformers: {names[0] or 'none at all'}.")
     if meta:
         with torch.device("meta"):
             model = model_class._from_config(config)
@@ -148,9 +142,7 @@ def _pretrained(folder: Path, specs: list[str] | None, seed: int, meta: bool) ->
             model = model_class.from_pretrained(folder, dtype="auto", local_files_only=True)
         except OSError as error:
             raise _bad(f"{folder} has no weights that can be loaded: {error}") from error
-    return Source(
-        model.eval(), lambda: parse(specs, seed) if specs else from_config(model_class, config, seed), folder
-    )
+    return Source(model.eval(), lambda: parse(specs, seed) if specs else from_config(model_class, config, seed), folder)
 
 
 def _bad(message: str) -> typer.BadParameter:

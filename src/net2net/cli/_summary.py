@@ -34,9 +34,7 @@ def growth_summary(growth: Growth) -> dict[str, Any]:
         "version": net2net.__version__,
         "seed": plan.seed,
         "preserves": plan.preserves,
-        "dimensions": [
-            {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
-        ],
+        "dimensions": [{"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings],
         "tensors": {name: list(tensor.shape) for name, tensor in plan.tensors.items()},
         "attributes": plan.attributes,
         "verification": verification_summary(growth.verification),

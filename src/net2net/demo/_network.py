@@ -44,9 +44,7 @@ class Inception(nn.Module):
         self.project = ConvNormReLU(channels, pool, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.cat(
-            [self.point(images), self.wide(self.reduce(images)), self.project(self.pool(images))], dim=1
-        )
+        return torch.cat([self.point(images), self.wide(self.reduce(images)), self.project(self.pool(images))], dim=1)
 
 
 class DigitsNet(nn.Module):

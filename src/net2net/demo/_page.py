@@ -96,14 +96,8 @@ def findings(prepared: Prepared, arms: list[Arm]) -> list[str]:
     ending = ", ".join(f"{_short(arm)} {_percent(arm.means[-1])}" for arm in ranked)
     gap = best.means[-1] - second.means[-1]
     noise = max(spread(best.at(-1)), spread(second.at(-1)))
-    verdict = (
-        "which is more than the seeds differ by"
-        if gap > noise
-        else "which is no more than the seeds differ by"
-    )
-    lines.append(
-        f"At the end: {ending}. The lead of the first over the second is {100 * gap:.1f} points, {verdict}."
-    )
+    verdict = "which is more than the seeds differ by" if gap > noise else "which is no more than the seeds differ by"
+    lines.append(f"At the end: {ending}. The lead of the first over the second is {100 * gap:.1f} points, {verdict}.")
     if best.key != "net2net":
         lines.append(
             "So what was kept is time, not a better end: on a task that is learned in seconds, the others catch up."
@@ -186,15 +180,11 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequenc
     """A table that scrolls by itself where the window is narrow. The cells are HTML."""
 
     def line(cells: Sequence[str], tag: str) -> str:
-        inner = (
-            f"<{tag}{' class=right' if i in right else ''}>{cell}</{tag}>" for i, cell in enumerate(cells)
-        )
+        inner = (f"<{tag}{' class=right' if i in right else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "".join(line(row, "td") for row in rows)
-    return (
-        f'<div class="scroll"><table><thead>{line(headers, "th")}</thead><tbody>{body}</tbody></table></div>'
-    )
+    return f'<div class="scroll"><table><thead>{line(headers, "th")}</thead><tbody>{body}</tbody></table></div>'
 
 
 def _method(settings: Settings) -> str:

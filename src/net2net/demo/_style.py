@@ -3,7 +3,7 @@
 STYLE = """
 :root { --ink: #1f2933; --soft: #5b6773; --line: #e1e6ec; --accent: #0067b1; --paper: #ffffff; --back: #f4f6f9; }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--back); color: var(--ink); line-height: 1.55;
+body { margin: 0; background: var(--back); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
 main { max-width: 1060px; margin: 0 auto; padding: 40px 20px 60px; }
 .brand { margin: 0; color: var(--accent); font-weight: 600; font-size: 14px; letter-spacing: .02em; }

@@ -54,9 +54,7 @@ def train(
 ) -> Curve:
     """Train in place with SGD and a cosine schedule; measure at step 0, every `every` steps and at the end."""
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps))
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     with _one_thread():
         points = {0: accuracy(model, measured)}
         for step, batch in enumerate(batches(training, BATCH, steps, seed), start=1):

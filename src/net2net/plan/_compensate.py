@@ -10,8 +10,9 @@ from net2net.capture import Node, Value
 from net2net.errors import CouplingError
 from net2net.plan._plan import AxisMap, Plan, TensorPlan
 from net2net.plan._region import Mask
+from net2net.plan._scaling import Scaling
 from net2net.plan._sites import Sites
-from net2net.plan._trace import NotPossible, Scaling
+from net2net.plan._trace import NotPossible
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,6 @@ def compensate(plan: Plan, sites: Sites, constants: list[Constant]) -> Plan:
                 offset = scaling.offsets.get(name, tensor.offset)
                 tensors[name] = replace(tensor, scale=tensor.scale * factor, offset=offset)
     return replace(plan, tensors=tensors)
-
-
 
 
 def _scaled_rows(tensor: TensorPlan, shape: tuple[int, ...], axis: int, rows: Mask, factor: float) -> TensorPlan:

@@ -60,9 +60,7 @@ def _flattened(outer: AxisMap, inner: AxisMap, length: int) -> AxisMap:
         by_row = np.where(of_row < 0, -1, of_row * columns + np.arange(columns))
         by_column = np.where(of_column < 0, -1, np.arange(rows)[:, None] * columns + of_column)
         partner = np.where(by_row < 0, by_column, by_row).ravel()
-    return AxisMap(
-        source, factor, fresh, partner, min(outer.sign, inner.sign), outer.contracted or inner.contracted
-    )
+    return AxisMap(source, factor, fresh, partner, min(outer.sign, inner.sign), outer.contracted or inner.contracted)
 
 
 def _shifted(places: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:

@@ -40,9 +40,7 @@ class AxisMap:
             return NotImplemented
         same = (self.sign, self.contracted) == (other.sign, other.contracted)
         pairs = [(getattr(self, n), getattr(other, n)) for n in ("source", "factor", "fresh", "partner")]
-        return same and all(
-            (a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs
-        )
+        return same and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
 

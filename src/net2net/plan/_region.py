@@ -15,14 +15,30 @@ from net2net.capture import Node, Value
 Mask = npt.NDArray[np.bool_]
 
 # For each product: the argument that holds its weight, and the axis of the weight that becomes the result's.
-_WEIGHTS = {"aten.linear": ("weight", 0), "aten.addmm": ("mat2", 1), "aten.conv1d": ("weight", 0), "aten.conv2d": ("weight", 0)}
+_WEIGHTS = {
+    "aten.linear": ("weight", 0),
+    "aten.addmm": ("mat2", 1),
+    "aten.conv1d": ("weight", 0),
+    "aten.conv2d": ("weight", 0),
+}
 
 
-_COPIES = ("aten.to", "aten._to_copy", "aten.dropout", "aten.contiguous", "aten.clone", "aten.neg", "aten.alias", "aten.detach")
+_COPIES = (
+    "aten.to",
+    "aten._to_copy",
+    "aten.dropout",
+    "aten.contiguous",
+    "aten.clone",
+    "aten.neg",
+    "aten.alias",
+    "aten.detach",
+)
 # They also run on numbers of rows. Means, pools and padding are no moves: they make new entries.
 _VIEWS = (
-    "aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.squeeze", "aten.unsqueeze",
-    "aten.permute", "aten.transpose", "aten.swapaxes", "aten.movedim", "aten.t", "aten.expand", "aten.repeat_interleave",
+    "aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.squeeze",
+    "aten.unsqueeze",
+    "aten.permute", "aten.transpose", "aten.swapaxes", "aten.movedim", "aten.t", "aten.expand", 
+    "aten.repeat_interleave",
     "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.select", "aten.slice", "aten.narrow",
 )  # fmt: skip
 

@@ -13,7 +13,9 @@ from net2net.axes import Atom, Contraction, Flow, Inference, Normalisation, Redu
 from net2net.capture import Value
 from net2net.plan._plan import Fresh
 from net2net.plan._region import Mask
-from net2net.plan._trace import NotPossible, Scaling, Silence, axes_with, only_summed, summed_at
+from net2net.plan._scaling import Scaling
+from net2net.plan._silence import Silence
+from net2net.plan._trace import NotPossible, axes_with, only_summed, summed_at
 
 Place = tuple[str, int]  # tensor, axis
 Site = TypeVar("Site", Contraction, Reduction, Normalisation)

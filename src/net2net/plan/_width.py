@@ -83,7 +83,9 @@ class _Planner:
         if atom.lock is not None:
             raise FixedDimensionError(f"'{name}' ({atom.size}) can't grow: {atom.lock}.")
         if after < atom.size:
-            raise SizeError(f"'{name}' has size {atom.size}; {after} is smaller, and growth never shrinks. Ask for more.")
+            raise SizeError(
+                f"'{name}' has size {atom.size}; {after} is smaller, and growth never shrinks. Ask for more."
+            )
         if after == atom.size:
             return
         reasons = []
@@ -109,9 +111,7 @@ class _Planner:
             needs = self.sites.fresh_needs(atom)
             if how == "pair" and (uniform or set(needs.rules) - needs.contracted):
                 raise NotPossible("pairs of new units are not silent where it is averaged over or multiplied by itself")
-        units = unit_map(
-            atom, name, after, how, uniform=uniform, shares=self.options.shares, seed=self.options.seed
-        )
+        units = unit_map(atom, name, after, how, uniform=uniform, shares=self.options.shares, seed=self.options.seed)
         self.growing[atom] = _Growing(name, units, needs)
 
     def _refusal(self, name: str, atom: Atom, after: int, reasons: list[str]) -> SizeError | FixedDimensionError:
@@ -170,7 +170,8 @@ class _Planner:
                 tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), self._noise(value, maps))
         attributes = self._rescale_norms(tensors)
         widenings = tuple(
-            Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source)) for atom, g in self.growing.items()
+            Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source))
+            for atom, g in self.growing.items()
         )
         return Plan(tensors, widenings, self.options.seed, self._preserves(), attributes, version=net2net.__version__)
 
@@ -239,9 +240,7 @@ class _Planner:
         for atom, norm in self._rescaled():
             ratio = atom.size / self.growing[atom].units.size
             assert norm.gain is not None
-            tensors[norm.gain.name] = replace(
-                tensors[norm.gain.name], scale=math.sqrt(ratio), offset=norm.gain_offset
-            )
+            tensors[norm.gain.name] = replace(tensors[norm.gain.name], scale=math.sqrt(ratio), offset=norm.gain_offset)
             attributes.setdefault(norm.node.module, {}).update(self.sites.scaled_eps(norm, ratio))
         return attributes
 

@@ -26,7 +26,13 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 def dimension_table(analysis: Analysis) -> str:
     """The dimensions of a network: name, size, tensors, what each tolerates and why."""
     rows = [
-        [d.name + ("" if d.primary or d.growth == "fixed" else " *"), str(d.size), str(len(d.tensors)), d.growth, d.reason]
+        [
+            d.name + ("" if d.primary or d.growth == "fixed" else " *"),
+            str(d.size),
+            str(len(d.tensors)),
+            d.growth,
+            d.reason,
+        ]
         for d in analysis.dimensions.values()
     ]
     text = table(["dimension", "size", "tensors", "growth", "why"], rows, right=(1, 2))
@@ -85,8 +91,10 @@ def verification_table(verification: Verification) -> str:
     shown = f"{worst:.1e}" if math.isfinite(worst) else str(worst)
     text = table(["mode/inputs/output", "relative error"], rows, right=(1,))
     text += f"\n{verdict}: largest relative error {shown} in {verification.dtype}"
-    text += f", tolerance {verification.tolerance:.0e}" if verification.preserves == "exact" else (
-        f" (the growth promises: {verification.preserves})"
+    text += (
+        f", tolerance {verification.tolerance:.0e}"
+        if verification.preserves == "exact"
+        else (f" (the growth promises: {verification.preserves})")
     )
     if verification.departs:
         text += f"\nfirst module that departs: {verification.departs}"

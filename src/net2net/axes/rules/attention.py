@@ -27,5 +27,3 @@ def scaled_dot_product_attention(inference: Inference, node: Node) -> list[Axes]
     if node.get("attn_mask") is not None:
         inference.broadcast(node, [(*leading, query[-2], key[-2]), inference.of(node["attn_mask"])])
     return [(*leading, query[-2], value[-1])]
-
-

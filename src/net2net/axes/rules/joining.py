@@ -40,7 +40,14 @@ def _parts(inference: Inference, node: Node, sizes: Sequence[int], equal: bool) 
     return [(*axes[:dim], part, *axes[dim + 1 :]) for part in parts]
 
 
-@rule("aten.split", "aten.chunk", "aten.split_with_sizes", "aten.tensor_split", "aten.unsafe_chunk", flow=Flow.PASS)
+@rule(
+    "aten.split",
+    "aten.chunk",
+    "aten.split_with_sizes",
+    "aten.tensor_split",
+    "aten.unsafe_chunk",
+    flow=Flow.PASS,
+)
 def split_(inference: Inference, node: Node) -> list[Axes]:
     """An axis taken apart, by one size or by a list of sizes."""
     dim = node["dim"] % len(node["self"].shape)

@@ -27,7 +27,7 @@ def layers(inference: Inference, node: Node) -> list[Axes]:
     """Layers and directions have one hidden size; each layer reads the one below."""
     gates = _GATES[node.op.removeprefix("aten.")]
     x, weights = node["input"], list(node["params"])
-    states = [v for v in (node["hx"] if isinstance(node["hx"], tuple) else (node["hx"],))]
+    states = node["hx"] if isinstance(node["hx"], tuple) else (node["hx"],)
     directions = 2 if node["bidirectional"] else 1
     cells = node["num_layers"] * directions
     per_cell = len(weights) // cells
@@ -77,4 +77,3 @@ def cell(inference: Inference, node: Node) -> list[Axes]:
     for state in states:
         inference.broadcast(node, [inference.of(state), (*batch, hidden)])
     return [(*batch, hidden)] * len(node.outputs)
-
