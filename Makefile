@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test sweep bench lint clean
+.PHONY: demo test sweep bench models lint clean
 .DEFAULT_GOAL := test
 
 .venv/ready: pyproject.toml constraints.txt
@@ -23,6 +23,9 @@ sweep: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
+
+models: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m zoo.table docs/models.md
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ def name_dimensions(inference: Inference, runs: dict[Atom, list[tuple[str, int]]
     """A unique name for each atom that reaches the state, in the order of the state."""
     names: dict[Atom, str] = {}
     taken: Counter[str] = Counter()
-    shares = _factors(inference)
+    shares = _parts_of_axes(inference)
     makers = _makers(inference)
     for atom, places in runs.items():
         base = _base_name(atom, places, makers.get(atom, []), shares)
@@ -37,17 +37,28 @@ def _makers(inference: Inference) -> dict[Atom, list[str]]:
     return makers
 
 
-def _factors(inference: Inference) -> dict[Atom, tuple[int, int]]:
-    """For atoms that share a product axis with others: (position among the growable ones, how many)."""
-    found: dict[Atom, tuple[int, int]] = {}
+def _parts_of_axes(inference: Inference) -> dict[Atom, str]:
+    """For atoms that share an axis with others as its factors, what they are to it."""
+    products: list[tuple[tuple[Atom, ...], bool]] = []
     for value in inference.graph.state.values():
         for term in inference.of(value):
-            parts = resolve(term)
-            for part in getattr(parts, "parts", (parts,)):
-                inner = [a for a in dict.fromkeys(atoms(part)) if a.size > 1 and not _is_block(a)]
+            whole = resolve(term)
+            for part in getattr(whole, "parts", (whole,)):
+                inner = tuple(a for a in dict.fromkeys(atoms(part)) if a.size > 1 and not _is_block(a))
                 if len(inner) > 1:
-                    for position, atom in enumerate(inner):
-                        found.setdefault(atom, (position, len(inner)))
+                    products.append((inner, len(value.shape) > 2))
+    convolved = {atom for inner, is_kernel in products if is_kernel for atom in inner}
+    pairs = {inner for inner, _ in products if len(inner) == 2}
+    found: dict[Atom, str] = {}
+    for inner, _ in sorted(products, key=lambda p: -len(p[0])):
+        if convolved & set(inner):
+            words = ["groups"] + ["group_width"] * (len(inner) - 1)
+        elif len(inner) == 3 and (inner[0], inner[2]) in pairs:
+            words = ["kv_heads", "queries_per_kv_head", "head_size"]
+        else:
+            words = ["heads"] + ["head_size"] * (len(inner) - 1)
+        for atom, word in zip(inner, words, strict=True):
+            found.setdefault(atom, word)
     return found
 
 
@@ -56,16 +67,11 @@ def _is_block(atom: Atom) -> bool:
     return atom.lock is not None and ("gates" in atom.lock or "picked" in atom.lock or "tensors of a list" in atom.lock)
 
 
-def _base_name(
-    atom: Atom, places: list[tuple[str, int]], makers: list[str], factors: dict[Atom, tuple[int, int]]
-) -> str:
+def _base_name(atom: Atom, places: list[tuple[str, int]], makers: list[str], factors: dict[Atom, str]) -> str:
     owners = makers or list(dict.fromkeys(tensor.rpartition(".")[0] for tensor, _ in places))
     if atom in factors:
-        position, count = factors[atom]
         parent = _common(owners) if len(owners) > 1 else owners[0]
-        words = {2: ("heads", "head_size"), 3: ("kv_heads", "queries_per_kv_head", "head_size")}
-        part = words[count][position] if count in words else f"factor{position}"
-        return f"{parent}.{part}" if parent else part
+        return f"{parent}.{factors[atom]}" if parent else factors[atom]
     if not makers:
         tensor, axis = places[0]
         return f"{tensor}[{axis}]"

@@ -43,7 +43,7 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="FILE.py:FACTORY or MODULE:FACTORY, where FACTORY() returns the model, or a Hugging Face folder.",
+        help="FILE.py:FACTORY or MODULE:FACTORY, where FACTORY() makes the model, or a Hugging Face folder.",
     ),
 ]
 InputOption = Annotated[
@@ -51,8 +51,8 @@ InputOption = Annotated[
     typer.Option(
         "--input",
         metavar="SPEC",
-        help="An input of the model: [NAME=]SHAPE[:DTYPE[:BELOW]], such as 2x3x32x32 or ids=2x7:int64:37. May be "
-        "repeated. Without it: example_inputs() beside the factory, or what the config says.",
+        help="An input of the model: [NAME=]SHAPE[:DTYPE[:BELOW]], such as 2x3x32x32 or ids=2x7:int64:37. "
+        "May be repeated. Without it: example_inputs() beside the factory, or what the config says.",
     ),
 ]
 WeightsOption = Annotated[
@@ -107,8 +107,8 @@ def grow(
 ) -> None:
     """Make a network wider, verify the result and write it to a new folder.
 
-    From a Python source: student.safetensors; from a Hugging Face folder: one that from_pretrained loads. Beside
-    them growth.json says what was done and measured.
+    From a Python source: student.safetensors; from a Hugging Face folder: one that from_pretrained loads.
+    Beside them growth.json says what was done and measured.
     """
     sizes = _request(set_, all_)
     if target.exists():
@@ -157,11 +157,11 @@ def verify(
 def demo(
     output: Annotated[Path, typer.Option(help="The folder for the page, the figure and the student.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, help="How many times each network is trained.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each student.")] = 250,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each student.")] = 200,
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Train a small network on digits, make it wider, and compare how it learns on. Under two minutes, no download."""
+    """Train a small network on digits, make it wider and compare how it learns on: two minutes, no download."""
     from net2net import demo as parts
 
     settings = parts.Settings(seeds=seeds, steps=steps, seed=seed)

@@ -64,7 +64,7 @@ def load() -> Digits:
 
 
 def batches(split: Split, size: int, steps: int, seed: int) -> Iterator[Split]:
-    """Batches in random order, each image moved by up to one pixel and noisy; a seed gives the same ones again."""
+    """Batches in random order, every image shifted by up to one pixel and noisy; fixed by the seed."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.empty(0, dtype=torch.int64)
     for _ in range(steps):

@@ -26,7 +26,7 @@ class Settings:
     """How long and how often: the teacher trains for twice the students' steps."""
 
     seeds: int = 3
-    steps: int = 250
+    steps: int = 200
     seed: int = 0
     every: int = 10
 

@@ -24,25 +24,18 @@ def curves(arms: list[Arm], teacher: float, *, narrow: bool = False) -> str:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("the demo needs matplotlib: install net2net[demo].") from error
-    style = {
-        "svg.hashsalt": f"net2net{narrow}",
-        "font.size": 10,
-        "axes.edgecolor": _FAINT,
-        "text.color": _INK,
-    }
+    style: Any = {"svg.hashsalt": f"net2net{narrow}", "axes.edgecolor": _FAINT, "text.color": _INK}
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(4.4, 7.2) if narrow else (9.6, 4.1), layout="constrained")
         panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
-        for panel, title in zip(panels, ("Whole range", "Close-up"), strict=True):
-            _panel(panel, title, arms, teacher)
-        panels[0].set_ylim(0, 1.02)
-        panels[1].set_ylim(*_close_up(arms, teacher))
+        _panel(panels[0], "Whole range", (0.0, 1.02), arms, teacher)
+        _panel(panels[1], "Close-up", _close_up(arms, teacher), arms, teacher)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper left", ncols=1 if narrow else 4, frameon=False)
         return _svg(figure)
 
 
-def _panel(panel: Any, title: str, arms: list[Arm], teacher: float) -> None:
+def _panel(panel: Any, title: str, limits: tuple[float, float], arms: list[Arm], teacher: float) -> None:
     for arm in arms:
         steps = arm.curves[0].steps
         values = list(zip(*(curve.accuracy for curve in arm.curves), strict=True))
@@ -50,11 +43,13 @@ def _panel(panel: Any, title: str, arms: list[Arm], teacher: float) -> None:
         low, high = [min(v) for v in values], [max(v) for v in values]
         panel.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
         panel.plot(steps, arm.means, color=colour, linewidth=2, label=arm.label, zorder=3)
-        panel.plot(0, arm.means[0], "o", color=colour, markersize=5, clip_on=False, zorder=4)
+        if limits[0] <= arm.means[0] <= limits[1]:
+            panel.plot(0, arm.means[0], "o", color=colour, markersize=5, clip_on=False, zorder=4)
     panel.axhline(teacher, color=_INK, linewidth=1.2, linestyle=(0, (5, 3)), label="Teacher", zorder=2)
     panel.set_title(title, loc="left", fontsize=10, fontweight="bold")
     panel.set_xlabel("training steps")
     panel.set_ylabel("test accuracy")
+    panel.set_ylim(*limits)
     panel.set_xlim(0, arms[0].curves[0].steps[-1])
     panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     panel.grid(color=_FAINT, linewidth=0.6)

@@ -77,30 +77,30 @@ growth.student, growth.plan, growth.verification</pre>
 
 
 def findings(prepared: Prepared, arms: list[Arm]) -> list[str]:
-    """What the numbers say, whoever they speak for."""
+    """What the numbers say, whichever start they speak for."""
     by_key = {arm.key: arm for arm in arms}
     student, padded, scratch = by_key["net2net"], by_key["random_pad"], by_key["scratch"]
     teacher = prepared.teacher_accuracy
-    dip = min(student.means[1:])
-    lines = [
-        f"The Net2Net student starts at {_percent(student.means[0])}, the teacher's own {_percent(teacher)}"
-        + (f"; while it trains, its mean falls to {_percent(dip)} at the lowest." if dip < teacher else
-           ", and its mean never falls below that while it trains."),
-        f"Random padding keeps the teacher's weights too, but fills the rest with random numbers: it starts at "
-        f"{_percent(padded.means[0])} and reaches the teacher's accuracy {_when(padded, teacher)}.",
-        f"From scratch, the same network starts at {_percent(scratch.means[0])} and reaches the teacher's accuracy "
-        f"{_when(scratch, teacher)}.",
-    ]  # fmt: skip
+    lowest = min(student.means[1:])
+    training = "stays at or above it" if lowest >= teacher else f"falls to {_percent(lowest)} at the lowest"
     ranked = sorted(arms, key=lambda arm: arm.means[-1], reverse=True)
     best, second = ranked[:2]
-    ending = ", ".join(f"{_short(arm)} {_percent(arm.means[-1])}" for arm in ranked)
-    gap = best.means[-1] - second.means[-1]
-    noise = max(spread(best.at(-1)), spread(second.at(-1)))
-    verdict = "which is more than the seeds differ by" if gap > noise else "which is no more than the seeds differ by"
-    lines.append(f"At the end: {ending}. The lead of the first over the second is {100 * gap:.1f} points, {verdict}.")
-    if best.key != "net2net":
+    lead = best.means[-1] - second.means[-1]
+    more = "more" if lead > max(spread(best.at(-1)), spread(second.at(-1))) else "no more"
+    lines = [
+        f"The Net2Net student starts at {_percent(student.means[0])}, the teacher's own accuracy; while it "
+        f"trains, its mean {training}.",
+        "Random padding keeps the teacher's weights too, but fills the rest with random numbers: it starts at "
+        f"{_percent(padded.means[0])} and reaches the teacher's accuracy {_when(padded, teacher)}.",
+        f"From scratch, the same network starts at {_percent(scratch.means[0])} and reaches the teacher's "
+        f"accuracy {_when(scratch, teacher)}.",
+        f"At the end: {', '.join(f'{_SHORT[arm.key]} {_percent(arm.means[-1])}' for arm in ranked)}. The first "
+        f"leads the second by {100 * lead:.1f} points, {more} than one standard deviation over the seeds.",
+    ]
+    if best is not student:
         lines.append(
-            "So what was kept is time, not a better end: on a task that is learned in seconds, the others catch up."
+            "So what was kept here is time, not a better end: this task is learned from scratch in seconds, and "
+            "Net2Net is for the tasks where that takes days."
         )
     return lines
 
@@ -113,7 +113,7 @@ def _cards(prepared: Prepared) -> str:
         (
             "Relative error",
             _error(prepared.growth.verification.max_relative_error),
-            "largest, over all outputs",
+            "the largest over all outputs",
         ),
         ("Parameters", f"{before:,} → {after:,}", f"{after / before:.1f} times as many"),
     ]
@@ -124,6 +124,7 @@ def _cards(prepared: Prepared) -> str:
     return f'<div class="cards">{inner}</div>'
 
 
+_SHORT = {"net2net": "Net2Net", "random_pad": "random padding", "scratch": "from scratch"}
 _Table = tuple[Sequence[str], Iterable[Sequence[str]], Sequence[int]]
 
 
@@ -142,7 +143,7 @@ def _results(prepared: Prepared, arms: list[Arm]) -> _Table:
     rows = [
         [
             f'<span class="dot" style="background:{COLOURS[arm.key]}"></span>{escape(arm.label)}',
-            "–" if arm.relative_error is None else _error(arm.relative_error),
+            "&ndash;" if arm.relative_error is None else _error(arm.relative_error),
             _percent(arm.means[0]),
             f"{_percent(arm.means[-1])} ± {100 * spread(arm.at(-1)):.1f}",
             _steps(arm.steps_to(teacher)),
@@ -180,7 +181,8 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequenc
     """A table that scrolls by itself where the window is narrow. The cells are HTML."""
 
     def line(cells: Sequence[str], tag: str) -> str:
-        inner = (f"<{tag}{' class=right' if i in right else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
+        kinds = ["right" if i in right else "left" for i in range(len(cells))]
+        inner = (f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))
         return f"<tr>{''.join(inner)}</tr>"
 
     body = "".join(line(row, "td") for row in rows)
@@ -189,16 +191,17 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequenc
 
 def _method(settings: Settings) -> str:
     rates = ", ".join(f"{rate:g}" for rate in RATES)
-    return f"""<p>The data are the 1,797 digits of 8 × 8 pixels of scikit-learn under Gaussian noise (clean ones are too
-easy to tell networks apart): {data.TRAINING:,} to learn from, {data.VALIDATION} to choose learning rates on, the rest
-for the accuracies on this page. The network has convolutions with BatchNorm, a residual block, an Inception block that
-concatenates three branches, global pooling and a linear classifier. The teacher trained for {settings.teacher_steps:,}
-steps, each student for {settings.steps:,}, with SGD, momentum and a cosine schedule. For one seed, all three see the
-same batches in the same order. There is one teacher; the seeds differ in the new weights and in the batches.</p>
-<p>Each of the three has its own learning rate, the best of {rates} by mean validation accuracy over a run with another
-seed. The steps in the table are means over the seeds of the first measured step (one in {settings.every}) at that
-accuracy. ± is one standard deviation over the seeds. From scratch, the steps that the teacher took are not counted: the
-question is what to do once a teacher is there.</p>"""
+    return f"""<p>The data are the 1,797 digits of 8 by 8 pixels of scikit-learn under Gaussian noise (clean
+ones are too easy to tell networks apart): {data.TRAINING:,} to learn from, {data.VALIDATION} to choose learning
+rates on, the rest for the accuracies on this page. The network has convolutions with BatchNorm, a residual
+block, an Inception block that concatenates three branches, global pooling and a linear classifier. The teacher
+trained for {settings.teacher_steps:,} steps, each student for {settings.steps:,}, with SGD, momentum and a
+cosine schedule. For one seed, all three see the same batches in the same order. There is one teacher; the seeds
+differ in the new weights and in the batches.</p>
+<p>Each of the three has its own learning rate: the one of {rates} with the highest mean validation accuracy over
+a run with another seed. The steps in the table are means over the seeds of the first measured step (one in
+{settings.every}) at that accuracy. ± is one standard deviation over the seeds. The steps that the teacher took
+are not counted: the question is what to do once a teacher is there.</p>"""
 
 
 def _percent(fraction: float) -> str:
@@ -211,10 +214,6 @@ def _error(error: float) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _short(arm: Arm) -> str:
-    return {"net2net": "Net2Net", "random_pad": "random padding", "scratch": "from scratch"}[arm.key]
 
 
 def _steps(steps: list[int | None]) -> str:

@@ -1,7 +1,7 @@
 """How the page looks."""
 
 STYLE = """
-:root { --ink: #1f2933; --soft: #5b6773; --line: #e1e6ec; --accent: #0067b1; --paper: #ffffff; --back: #f4f6f9; }
+:root { --ink: #1f2933; --soft: #5b6773; --line: #e1e6ec; --accent: #0067b1; --paper: #fff; --back: #f4f6f9; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
@@ -36,7 +36,8 @@ tbody tr:last-child td { border-bottom: 0; }
 .any { background: #dff3e8; color: #0b6b43; }
 .multiple { background: #fdf0d0; color: #7a5200; }
 .fixed { background: #eceff3; color: #5b6773; }
-code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: 13.5px; }
+code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  font-size: 13.5px; }
 pre { margin: 10px 0; padding: 14px 16px; overflow-x: auto; background: var(--back); border-radius: 8px;
   line-height: 1.45; }
 ul { margin: 0; padding-left: 20px; max-width: 860px; }

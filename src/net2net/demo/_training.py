@@ -52,7 +52,7 @@ def train(
     every: int,
     tick: Tick,
 ) -> Curve:
-    """Train in place with SGD and a cosine schedule; measure at step 0, every `every` steps and at the end."""
+    """Train in place with SGD and a cosine schedule; measure at the start, the end, and in between."""
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
     with _one_thread():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -97,6 +98,23 @@ class Plan:
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     version: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan to one file; `Plan.load` reads it, and `net2net.apply.grow_state` carries it out again."""
+        from net2net.plan._file import save_plan
+
+        save_plan(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> Plan:
+        """Read a plan that `save` wrote.
+
+        Raises:
+            OptionError: the file is no plan.
+        """
+        from net2net.plan._file import load_plan
+
+        return load_plan(path)
 
     def __str__(self) -> str:
         from net2net.report import plan_table
