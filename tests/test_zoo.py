@@ -22,8 +22,12 @@ CORE = [m for m in HUGGINGFACE_MODELS if m.name in FAMILIES]
 
 
 def in_float64(model: ZooModel) -> tuple[torch.nn.Module, Inputs]:
-    inputs = pytree.tree_map_only(torch.Tensor, lambda t: t.double() if t.is_floating_point() else t, model.inputs())
-    return model.build().double(), inputs
+    return in_dtype(model, torch.float64)
+
+
+def in_dtype(model: ZooModel, dtype: torch.dtype) -> tuple[torch.nn.Module, Inputs]:
+    inputs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(dtype) if t.is_floating_point() else t, model.inputs())
+    return model.build().to(dtype), inputs
 
 
 def check(teacher: torch.nn.Module, growth: net2net.Growth, inputs: Inputs) -> None:
@@ -68,7 +72,8 @@ def test_other_ways(model: ZooModel, how: str) -> None:
         growth = net2net.widen(teacher, 2.0, inputs, how=how)
     except net2net.GrowthError as refusal:
         assert not isinstance(refusal, net2net.VerificationError)
-        assert how == "pair", refusal  # copies are possible everywhere; pairs are not silent on a normalised stream
+        # Pairs are not silent on a normalised stream; copies are possible but for a weight tied across a ReLU.
+        assert how == "pair" or model.name == "tied_linears", refusal
     else:
         check(teacher, growth, inputs)
         assert {w.how for w in growth.plan.widenings} == {how}
@@ -102,7 +107,7 @@ def dimensions(model: ZooModel) -> dict[str, net2net.Dimension]:
 @pytest.mark.parametrize("model", TORCH_MODELS, ids=str)
 def test_one_dimension_at_a_time(model: ZooModel) -> None:
     growable = [n for n, d in dimensions(model).items() if d.growth != "fixed"]
-    assert one_at_a_time(model, kinds(growable)[:4]) > 0
+    assert one_at_a_time(model, kinds(growable)[-3:]) > 0
 
 
 @pytest.mark.sweep
@@ -123,11 +128,11 @@ def test_every_family_twice_as_wide(model: ZooModel) -> None:
         check(teacher, net2net.widen(teacher, 2.0, inputs), inputs)
 
 
-@pytest.mark.parametrize("name", ["resnet_basic", "vit", "lstm_lm", "llama"])
+@pytest.mark.parametrize("name", ["resnet_basic", "vit", "lstm_tagger", "gpt2", "mistral"])
 def test_float32_and_bfloat16(name: str) -> None:
     model = next(m for m in ALL_MODELS if m.name == name)
     for dtype in (torch.float32, torch.bfloat16):
-        teacher = model.build().to(dtype)
-        growth = net2net.widen(teacher, 2.0, model.inputs())
+        teacher, inputs = in_dtype(model, dtype)
+        growth = net2net.widen(teacher, 2.0, inputs)
         assert growth.verification.passed
         assert {p.dtype for p in growth.student.parameters()} == {dtype}

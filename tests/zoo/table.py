@@ -22,10 +22,9 @@ HEAD = """# Models
 
 Every model of the test zoo, analysed and made twice as wide (`net2net.widen(model, 2.0, inputs)`, in float64).
 Repeated layers are written once, with `*` for their number. *any*: every larger size; *multiple*: whole multiples only.
-The error
-is the largest difference to the teacher relative to the largest output, over eval mode and, with BatchNorm, train mode;
-models that compute their norms in float32 inside are held to 1e-5, all others to 1e-10. Axes that belong to inputs,
-outputs, vocabularies, kernels and gates are left out of the last column.
+The error is the largest difference to the teacher relative to the largest output, over eval mode and, with BatchNorm,
+train mode; models that compute their norms in float32 inside are held to 1e-5, all others to 1e-10. Axes that belong to
+inputs, outputs, vocabularies, kernels and gates are left out of the last column.
 
 `make models` writes this page.
 """

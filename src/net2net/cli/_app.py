@@ -157,7 +157,7 @@ def verify(
 def demo(
     output: Annotated[Path, typer.Option(help="The folder for the page, the figure and the student.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, help="How many times each network is trained.")] = 3,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each student.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each student.")] = 250,
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:

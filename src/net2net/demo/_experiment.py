@@ -10,7 +10,7 @@ from torch import nn
 
 from net2net.demo._data import Digits, Split, load
 from net2net.demo._network import DigitsNet
-from net2net.demo._training import Curve, Tick, accuracy, train
+from net2net.demo._training import Curve, Tick, accuracy, one_thread, train
 from net2net.dimensions import Analysis, analyze
 from net2net.growth import Growth, widen
 
@@ -26,7 +26,7 @@ class Settings:
     """How long and how often: the teacher trains for twice the students' steps."""
 
     seeds: int = 3
-    steps: int = 200
+    steps: int = 250
     seed: int = 0
     every: int = 10
 
@@ -97,6 +97,7 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
+@one_thread()
 def prepare(settings: Settings, tick: Tick) -> Prepared:
     """Train the teacher and make it wider."""
     data = load()
@@ -124,6 +125,7 @@ def prepare(settings: Settings, tick: Tick) -> Prepared:
     )
 
 
+@one_thread()
 def compare(prepared: Prepared, settings: Settings, tick: Tick) -> list[Arm]:
     """Train every arm on the same batches in the same order, at the learning rate that suits it best.
 
@@ -139,7 +141,7 @@ def compare(prepared: Prepared, settings: Settings, tick: Tick) -> list[Arm]:
             steps=settings.steps,
             rate=rate,
             seed=seed,
-            every=settings.every,
+            every=settings.every if measured is data.test else 2 * settings.every,
             tick=tick,
         )
 

@@ -11,6 +11,7 @@ from net2net.errors import MissingExtraError
 
 # Colours that readers with colour-blindness tell apart.
 COLOURS = {"net2net": "#0067b1", "random_pad": "#d45500", "scratch": "#00876c"}
+_ALT = "Learning curves: test accuracy against training steps"
 _INK, _FAINT = "#1f2933", "#d5dae1"
 
 
@@ -51,7 +52,7 @@ def _panel(panel: Any, title: str, limits: tuple[float, float], arms: list[Arm],
     panel.set_ylabel("test accuracy")
     panel.set_ylim(*limits)
     panel.set_xlim(0, arms[0].curves[0].steps[-1])
-    panel.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    panel.yaxis.set_major_formatter(lambda value, _: f"{round(100 * value, 1):g}%")
     panel.grid(color=_FAINT, linewidth=0.6)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)
@@ -72,5 +73,5 @@ def _svg(figure: Any) -> str:
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=none)
     text = buffer.getvalue()
-    element = text[text.index("<svg") :].strip()
+    element = text[text.index("<svg") :].strip().replace("<svg", f'<svg role="img" aria-label="{_ALT}"', 1)
     return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2) + "\n"

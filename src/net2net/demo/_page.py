@@ -46,7 +46,8 @@ The first point of each curve is step 0, before any training.</figcaption></figu
 <h2>What can grow</h2>
 <p>The axes of all the weights that must grow together, as <code>net2net.analyze</code> found them in the
 network's graph. No list of layers was given.</p>
-{_table(*_dimensions(prepared))}
+{_table(*_dimensions(prepared, growable=True))}
+<details><summary>What is fixed, and why</summary>{_table(*_dimensions(prepared, growable=False))}</details>
 </section>
 <section>
 <h2>The plan</h2>
@@ -99,8 +100,8 @@ def findings(prepared: Prepared, arms: list[Arm]) -> list[str]:
     ]
     if best is not student:
         lines.append(
-            "So what was kept here is time, not a better end: this task is learned from scratch in seconds, and "
-            "Net2Net is for the tasks where that takes days."
+            "So what Net2Net kept here is the head start, not the lead: a network this small is trained again in "
+            "seconds, and the others catch up."
         )
     return lines
 
@@ -155,7 +156,8 @@ def _results(prepared: Prepared, arms: list[Arm]) -> _Table:
     return headers, rows, range(1, 7)
 
 
-def _dimensions(prepared: Prepared) -> _Table:
+def _dimensions(prepared: Prepared, *, growable: bool) -> _Table:
+    chosen = [d for d in prepared.analysis.dimensions.values() if (d.growth != "fixed") == growable]
     rows = [
         [
             f"<code>{escape(d.name)}</code>",
@@ -164,9 +166,10 @@ def _dimensions(prepared: Prepared) -> _Table:
             f'<span class="badge {d.growth}">{d.growth}</span>',
             escape(d.reason),
         ]
-        for d in sorted(prepared.analysis.dimensions.values(), key=lambda d: d.growth == "fixed")
+        for d in chosen
     ]
-    return ["dimension", "size", "tensors", "growth", "why"], rows, (1, 2)
+    headers = ["dimension", "size", "tensors", "growth", "why" if any(d.reason for d in chosen) else ""]
+    return headers, rows, (1, 2)
 
 
 def _widenings(prepared: Prepared) -> _Table:
@@ -209,7 +212,7 @@ def _percent(fraction: float) -> str:
 
 
 def _error(error: float) -> str:
-    return f"{error:.1e}" if error else "0"
+    return f"{error:.1e}" if error else "0 (exact)"
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,7 +11,7 @@ h1 { margin: 4px 0 8px; font-size: clamp(26px, 4.4vw, 38px); line-height: 1.15; 
 h2 { margin: 0 0 12px; font-size: 21px; }
 h3 { margin: 22px 0 6px; font-size: 16px; }
 .lead { margin: 0 0 26px; max-width: 720px; font-size: 18px; color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 14px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 14px; }
 .card, section { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; }
 .card { padding: 16px 18px; }
 .card p { margin: 0; color: var(--soft); font-size: 14px; }
@@ -27,10 +27,11 @@ figcaption { margin-top: 6px; color: var(--soft); font-size: 14px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14.5px; font-variant-numeric: tabular-nums; }
 th { text-align: left; vertical-align: bottom; color: var(--soft); font-weight: 600; font-size: 13px; }
-th, td { padding: 8px 12px 8px 0; border-bottom: 1px solid var(--line); }
+th, td { padding: 8px 12px; border-bottom: 1px solid var(--line); }
 td { vertical-align: top; }
 tbody tr:last-child td { border-bottom: 0; }
-.right { text-align: right; padding-left: 12px; }
+th:first-child, td:first-child { padding-left: 0; }
+.right { text-align: right; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 8px; }
 .badge { padding: 1px 9px; border-radius: 9px; font-size: 13px; }
 .any { background: #dff3e8; color: #0b6b43; }
@@ -44,10 +45,12 @@ ul { margin: 0; padding-left: 20px; max-width: 860px; }
 li { margin: 4px 0; }
 summary { margin-top: 12px; cursor: pointer; color: var(--accent); }
 @media (max-width: 640px) {
+  .card { padding: 12px 14px; }
+  .card strong { font-size: 19px; white-space: normal; }
   main { padding: 24px 12px 40px; }
   section { padding: 16px 14px; }
   .wide { display: none; }
   .narrow { display: block; }
-  .scroll table { min-width: 560px; }
+  td { white-space: nowrap; }
 }
 """

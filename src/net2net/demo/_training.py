@@ -55,23 +55,22 @@ def train(
     """Train in place with SGD and a cosine schedule; measure at the start, the end, and in between."""
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=MOMENTUM, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 0.5 * (1 + math.cos(math.pi * s / steps)))
-    with _one_thread():
-        points = {0: accuracy(model, measured)}
-        for step, batch in enumerate(batches(training, BATCH, steps, seed), start=1):
-            model.train()
-            loss = nn.functional.cross_entropy(model(batch.images), batch.digits)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            if step % every == 0 or step == steps:
-                points[step] = accuracy(model, measured)
-            tick()
+    points = {0: accuracy(model, measured)}
+    for step, batch in enumerate(batches(training, BATCH, steps, seed), start=1):
+        model.train()
+        loss = nn.functional.cross_entropy(model(batch.images), batch.digits)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % every == 0 or step == steps:
+            points[step] = accuracy(model, measured)
+        tick()
     return Curve(tuple(points), tuple(points.values()))
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Networks this small lose more time to threads that wait for each other than they gain."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

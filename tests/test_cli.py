@@ -1,0 +1,240 @@
+"""The command line: what it prints and writes, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from typer.testing import CliRunner
+
+import net2net.cli
+from net2net.cli._app import app
+from net2net.cli._inputs import parse
+
+MODELS = """
+import torch
+from torch import nn
+
+def net(hidden=6):
+    return nn.Sequential(nn.Linear(4, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+
+def wider():
+    return net(12)
+
+def other_inputs():
+    return nn.Linear(5, 2)
+
+def needs_size(size):
+    return net(size)
+
+def number():
+    return 3
+"""
+
+
+def run(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    file = tmp_path / "some_models.py"
+    file.write_text(MODELS + "\ndef example_inputs():\n    return torch.randn(3, 4)\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny pretrained folder with a file of a tokenizer."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("llama")
+    config = transformers.LlamaConfig(
+        vocab_size=37,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    (folder / "tokenizer_config.json").write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("command", [[], ["analyze"], ["grow"], ["verify"], ["demo"]])
+def test_help(command: list[str]) -> None:
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["analyze", "grow", "verify", "demo"])
+def test_every_command_has_json_and_seed(command: str) -> None:
+    text = run(command, "--help").stdout
+    assert "--json" in text
+    assert "--seed" in text
+
+
+def test_analyze(source: Path) -> None:
+    result = run("analyze", f"{source}:net")
+    assert result.exit_code == 0
+    assert "fixed" in result.stdout
+    content = json.loads(run("analyze", f"{source}:net", "--json").stdout)
+    hidden = next(d for d in content["dimensions"] if d["name"] == "0")
+    assert (hidden["size"], hidden["growth"]) == (6, "any")
+    assert {"tensor": "2.weight", "axis": 1, "role": "contracted"} in hidden["places"]
+
+
+def test_analyze_takes_inputs_from_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "models_without_inputs.py"
+    file.write_text(MODELS)
+    assert run("analyze", f"{file}:net").exit_code == 2
+    assert run("analyze", f"{file}:net", "--input", "3x4").exit_code == 0
+
+
+def test_analyze_needs_the_config_only(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((llama / "config.json").read_text())
+    content = json.loads(run("analyze", tmp_path, "--json").stdout)
+    assert 24 in {d["size"] for d in content["dimensions"] if d["growth"] == "any"}
+
+
+def test_grow_a_python_source(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "student"
+    result = run("grow", f"{source}:net", target, "--set", "0=2x", "--seed", "3", "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content == json.loads((target / "growth.json").read_text())
+    assert content["seed"] == 3
+    assert content["version"] == net2net.__version__
+    assert [(d["name"], d["from"], d["to"]) for d in content["dimensions"]] == [("0", 6, 12)]
+    assert content["tensors"]["2.weight"] == [2, 12]
+    assert content["verification"]["passed"]
+    weights = safetensors.torch.load_file(target / "student.safetensors")
+    assert weights["0.weight"].shape == (12, 4)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_grown_weights_verify_against_the_teachers(source: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    teacher = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Linear(6, 2))
+    weights = tmp_path / "teacher.safetensors"
+    safetensors.torch.save_model(teacher, str(weights))
+    target = tmp_path / "student"
+    result = run("grow", f"{source}:net", target, "--all", "2x", "--weights", weights)
+    assert result.exit_code == 0, result.output
+    assert "exactly function-preserving" in result.stdout
+    pair = ["verify", f"{source}:net", f"{source}:wider", "--weights", weights]
+    grown = ["--student-weights", target / "student.safetensors"]
+    assert json.loads(run(*pair, *grown, "--json").stdout)["passed"]
+    assert "passed" in run(*pair, *grown).stdout
+    untrained = run(*pair)
+    assert untrained.exit_code == 1
+    assert "FAILED" in untrained.stdout
+
+
+def test_grow_and_verify_a_pretrained_folder(llama: Path, tmp_path: Path) -> None:
+    target = tmp_path / "wider"
+    result = run("grow", llama, target, "--set", "model.layers.0.mlp.gate_proj=48")
+    assert result.exit_code == 0, result.output
+    assert json.loads((target / "config.json").read_text())["intermediate_size"] == 48
+    assert (target / "tokenizer_config.json").is_file()
+    assert (target / "growth.json").is_file()
+    result = run("verify", llama, target)
+    assert result.exit_code == 0, result.output
+
+
+def test_an_existing_target_is_left_alone(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "there"
+    target.mkdir()
+    result = run("grow", f"{source}:net", target, "--all", "2x")
+    assert result.exit_code == 2
+    assert "already" in result.stderr
+    assert list(target.iterdir()) == []
+
+
+def test_a_refusal_is_a_message(source: Path, tmp_path: Path) -> None:
+    for size in ("nothing=8", "0=3", "0=many"):
+        result = run("grow", f"{source}:net", tmp_path / "student", "--set", size)
+        assert result.exit_code == 1, result.output
+        assert "Traceback" not in result.output
+        assert "'" in result.stderr
+    assert not (tmp_path / "student").exists()
+
+
+def test_different_inputs_are_a_refusal(source: Path) -> None:
+    result = run("verify", f"{source}:net", f"{source}:other_inputs")
+    assert result.exit_code == 1
+    assert "same inputs" in result.stderr
+
+
+def test_a_failed_save_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(safetensors.torch, "save_model", fail)
+    before = sorted(tmp_path.iterdir())
+    assert run("grow", f"{source}:net", tmp_path / "student", "--all", "2x").exit_code != 0
+    assert [p for p in sorted(tmp_path.iterdir()) if p.name != "__pycache__"] == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["analyze", "nowhere.py:net"],
+        ["analyze", "no_such_module:net"],
+        ["analyze", "just_a_name"],
+        ["analyze", "{source}:missing"],
+        ["analyze", "{source}:needs_size"],
+        ["analyze", "{source}:number"],
+        ["analyze", "{source}:net", "--input", "axb"],
+        ["analyze", "{source}:net", "--input", "2x4:int64"],
+        ["analyze", "{source}:net", "--input", "2x4", "--input", "x=2x4"],
+        ["grow", "{source}:net", "student"],
+        ["grow", "{source}:net", "student", "--all", "2"],
+        ["grow", "{source}:net", "student", "--all", "2x", "--set", "0=8"],
+        ["grow", "{source}:net", "student", "--set", "0"],
+        ["verify", "{source}:net"],
+        ["unknown"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage(arguments: list[str], source: Path) -> None:
+    result = run(*(a.format(source=source) for a in arguments))
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_input_specs() -> None:
+    inputs = parse(["ids=2x7:int64:37", "mask=2x7:bool", "x=3:float64"], seed=0)
+    assert isinstance(inputs, dict)
+    assert [(t.dtype, tuple(t.shape)) for t in inputs.values()] == [
+        (torch.int64, (2, 7)),
+        (torch.bool, (2, 7)),
+        (torch.float64, (3,)),
+    ]
+    assert int(inputs["ids"].max()) < 37
+    again = parse(["ids=2x7:int64:37"], seed=0)
+    assert isinstance(again, dict)
+    assert torch.equal(inputs["ids"], again["ids"])
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "typer", None)
+    with pytest.raises(SystemExit) as stopped:
+        net2net.cli.main()
+    assert stopped.value.code == 2
+    assert "install net2net[cli]" in capsys.readouterr().err
+
+
+def test_the_library_does_not_import_the_extras() -> None:
+    code = "import sys, net2net; print([m for m in ('typer', 'rich', 'sklearn', 'matplotlib') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
