@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,15 +46,19 @@ def grow_tensor(
     scaled = plan.scale != 1.0 or any(m is not None and m.factor is not None for m in plan.axes)
     if scaled and exact.dtype in (torch.float16, torch.bfloat16):
         exact = exact.float()  # round once, at the end
-    rms = float(exact.float().square().mean().sqrt()) if exact.numel() and exact.is_floating_point() else 0.0
+    rms = _root_mean_square(exact)
     result = exact if plan.offset == 0.0 else exact + plan.offset
     result = result if plan.scale == 1.0 else result * plan.scale
     # Input sides first: a new output row then covers new columns too, as a silent or random unit must.
+    canvas = None
+    if all(m is None or m.is_prefix for m in plan.axes):  # one allocation, filled from the old corner outwards
+        canvas = result.new_empty(plan.shape)
+        result = _corner(canvas, result.shape).copy_(result)
     contracted = [m is not None and m.contracted for m in plan.axes]
     for axis in sorted(range(len(contracted)), key=lambda k: not contracted[k]):
         axis_map = plan.axes[axis]
         if axis_map is not None:
-            result = _expand(result, axis, axis_map, rms, generator)
+            result = _expand(result, axis, axis_map, rms, generator, canvas)
     if plan.offset != 0.0:
         result = result - plan.offset
     if initialiser is not None:
@@ -65,12 +70,30 @@ def grow_tensor(
     return result.to(tensor.dtype).contiguous()
 
 
-def _expand(tensor: torch.Tensor, axis: int, axis_map: AxisMap, rms: float, generator: torch.Generator) -> torch.Tensor:
-    old, new = tensor.shape[axis], len(axis_map.source)
-    if axis_map.is_prefix:
-        shape = (*tensor.shape[:axis], new, *tensor.shape[axis + 1 :])
-        result = tensor.new_empty(shape)
-        result.narrow(axis, 0, old).copy_(tensor)
+def _root_mean_square(tensor: torch.Tensor) -> float:
+    if not tensor.numel() or not tensor.is_floating_point():
+        return 0.0
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(tensor, dtype=wide)) / math.sqrt(tensor.numel())
+
+
+def _corner(canvas: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The first places of every axis."""
+    for axis, length in enumerate(shape):
+        canvas = canvas.narrow(axis, 0, length)
+    return canvas
+
+
+def _expand(
+    tensor: torch.Tensor,
+    axis: int,
+    axis_map: AxisMap,
+    rms: float,
+    generator: torch.Generator,
+    canvas: torch.Tensor | None,
+) -> torch.Tensor:
+    if canvas is not None:  # the tensor is its corner already
+        result = _corner(canvas, (*tensor.shape[:axis], len(axis_map.source), *tensor.shape[axis + 1 :]))
     else:
         source = torch.from_numpy(np.maximum(axis_map.source, 0)).to(tensor.device)
         result = tensor.index_select(axis, source)
@@ -101,7 +124,8 @@ def _fill(
     generator: torch.Generator,
 ) -> None:
     """Fill the new places of an axis: zeros, the mean of the old ones, or draws of the tensor's own size."""
-    contiguous = places[-1] - places[0] + 1 == len(places)
+    together = places[-1] - places[0] + 1 == len(places)
+    region = result.narrow(axis, int(places[0]), len(places)) if together else result.new_empty(0)
     shape = list(result.shape)
     shape[axis] = len(places)
     if how in ("zero", "initial"):
@@ -110,10 +134,13 @@ def _fill(
         values = old.mean(axis, keepdim=True).expand(shape)
     elif not result.is_floating_point():
         values = result.new_zeros(shape)
+    elif together and region.is_contiguous() and region.device == generator.device:
+        region.normal_(0.0, rms or 0.02, generator=generator)
+        return
     else:
         values = torch.empty(shape, dtype=result.dtype).normal_(0.0, rms or 0.02, generator=generator)
-    if contiguous:
-        result.narrow(axis, int(places[0]), len(places)).copy_(values)
+    if together:
+        region.copy_(values)
     else:
         result.index_copy_(axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous())
 

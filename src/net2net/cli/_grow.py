@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
 import typer
 
 from net2net.cli import _render as render
@@ -20,6 +19,7 @@ from net2net.cli._summary import growth_summary
 from net2net.errors import VerificationError
 from net2net.growth import Growth, widen
 from net2net.request import Request
+from net2net.verify import verify
 
 # What a Hugging Face folder holds beside its weights and config, and a wider model uses unchanged.
 _TOKENIZER_FILES = (
@@ -74,10 +74,14 @@ def _save_pretrained(source: Source, growth: Growth, folder: Path) -> None:
         for file in source.folder.glob(pattern):
             if file.is_file() and not (folder / file.name).exists():
                 shutil.copyfile(file, folder / file.name)
-    loaded = type(student).from_pretrained(folder, dtype="auto", local_files_only=True).state_dict()
-    for name, tensor in student.state_dict().items():
-        if not torch.equal(tensor, loaded[name]):
-            raise VerificationError(f"'{name}' of the saved student doesn't load as it was. Nothing is written.")
+    loaded = type(student).from_pretrained(folder, dtype="auto", local_files_only=True)
+    again = verify(student, loaded, example_inputs(source))
+    if not again.passed:
+        raise VerificationError(
+            "the student was grown and verified, but its folder doesn't load as the same function: relative error "
+            f"{again.max_relative_error:.1e}. Its config has no word for something that changed: "
+            f"{sorted(growth.plan.attributes) or 'a size'}. Nothing is written."
+        )
 
 
 @contextlib.contextmanager
