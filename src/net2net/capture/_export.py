@@ -133,15 +133,21 @@ class _Reader:
             for result, spec in zip(results, specs_out, strict=True)
             if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
         ]
-        return Graph(
-            self.nodes,
-            self.state,
-            self.inputs,
-            self._outputs(user),
-            self.ties,
-            self.casts_to_float32,
-            self.mutated,
-        )
+        outputs = self._outputs(user)
+        self._drop_unread(set(outputs.values()))
+        return Graph(self.nodes, self.state, self.inputs, outputs, self.ties, self.casts_to_float32, self.mutated)
+
+    def _drop_unread(self, outputs: set[Value]) -> None:
+        """Drop operations whose results nothing reads: some models take a slice only to ask for its shape."""
+        kept = []
+        for node in reversed(self.nodes):
+            read = any(value.consumers or value in outputs for value in node.outputs)
+            if read or node.op.endswith("_"):
+                kept.append(node)
+                continue
+            for value in node.inputs:
+                value.consumers = [n for n in value.consumers if n is not node]
+        self.nodes = kept[::-1]
 
     def _outputs(self, results: list[Any]) -> dict[str, Value]:
         spec = self.program.call_spec.out_spec
