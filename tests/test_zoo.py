@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -126,6 +127,15 @@ def test_every_family_twice_as_wide(model: ZooModel) -> None:
             net2net.widen(teacher, 2.0, inputs)
     else:
         check(teacher, net2net.widen(teacher, 2.0, inputs), inputs)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mistral", "qwen3", "gemma", "opt", "bert", "t5", "bart", "vit"])
+def test_a_student_survives_saving_and_loading(name: str, tmp_path: Path) -> None:
+    model = next(m for m in HUGGINGFACE_MODELS if m.name == name)
+    growth = net2net.widen(model.build(), 2.0, model.inputs())
+    growth.student.save_pretrained(tmp_path)
+    loaded = type(growth.student).from_pretrained(tmp_path).eval()
+    assert net2net.verify(model.build(), loaded, model.inputs()).passed
 
 
 @pytest.mark.parametrize("name", ["resnet_basic", "vit", "lstm_tagger", "gpt2", "mistral"])

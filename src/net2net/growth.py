@@ -14,7 +14,7 @@ from net2net._initialise import initial_values
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
 from net2net.axes import Atom, atoms
-from net2net.build import Blueprint, NewSizes, compare, draft, fill
+from net2net.build import Blueprint, EpsError, NewSizes, compare, draft, fill
 from net2net.capture import Inputs, capture
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, OptionError, SizeError
@@ -169,8 +169,16 @@ class _Designer:
         Raises:
             GrowthError: there is none.
         """
+        try:
+            return self._design(sizes, keep_eps=False)
+        except EpsError:
+            if self.options.how is not None:
+                raise
+            return self._design(sizes, keep_eps=True)
+
+    def _design(self, sizes: dict[str, int], keep_eps: bool) -> Design:
         wanted = {name: (self.analysis.atoms[name], size) for name, size in sizes.items()}
-        plan = plan_width(self.analysis.sites, wanted, self.options)
+        plan = plan_width(self.analysis.sites, wanted, self.options, keep_eps=keep_eps)
         if not plan.widenings:
             raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
         new_sizes = NewSizes(self.analysis.sites, dict(wanted.values()))

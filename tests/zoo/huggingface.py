@@ -16,7 +16,16 @@ FAMILIES = {
 }  # fmt: skip
 
 # Families that can't be doubled as a whole, with a part of the reason that the refusal gives.
-REFUSED: dict[str, str] = {}
+REFUSED = {
+    "mobilebert": "averages over an axis",
+    "dinov2_swiglu": "can't be constructed",
+    "regnet": "can't be constructed",
+    "mobilevitv2": "can't be constructed",
+    "segformer": "segformer",
+    "segformer_segmentation": "segformer",
+    "pvt": "can't be constructed",
+    "levit": "can't be constructed",
+}
 
 
 def huggingface_models() -> list[ZooModel]:

@@ -1,7 +1,8 @@
 """How the student module comes to be: a copy of the teacher's modules with new tensors and new sizes."""
 
 from net2net.build._compare import Mismatch, compare, operations
+from net2net.build._config import EpsError
 from net2net.build._sizes import NewSizes
 from net2net.build._student import Blueprint, draft, fill
 
-__all__ = ["Blueprint", "Mismatch", "NewSizes", "compare", "draft", "fill", "operations"]
+__all__ = ["Blueprint", "EpsError", "Mismatch", "NewSizes", "compare", "draft", "fill", "operations"]

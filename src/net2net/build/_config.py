@@ -6,7 +6,7 @@ import contextlib
 import copy
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -27,7 +27,13 @@ def is_pretrained(module: nn.Module) -> bool:
     return config is not None and hasattr(config, "to_dict") and hasattr(module, "_init_weights")
 
 
-def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> Iterator[nn.Module]:
+class EpsError(CouplingError):
+    """A config can't carry the eps that silent new units on a normalised stream need."""
+
+
+def donors_of(
+    model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes, attributes: Mapping[str, Mapping[str, float]]
+) -> Iterator[nn.Module]:
     """Models of the same class at the student's sizes, without weights, each constructed from a config.
 
     The config is found by search: every number in it that equals a size that changes is a candidate. Those that
@@ -39,6 +45,8 @@ def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> I
         CouplingError: no config gives these shapes; the class computes one size from another.
     """
     ties, prefix = sizes.inference.graph.ties, f"{path}." if path else ""
+    inside = {p[len(prefix) :]: names for p, names in attributes.items() if p.startswith(prefix)}
+    eps = eps_changes(model, inside)
     wanted: Shapes = {}
     for name, tensor in model.state_dict().items():
         first = ties.get(prefix + name, prefix + name)
@@ -57,9 +65,45 @@ def donors_of(model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes) -> I
         for some in itertools.islice(itertools.combinations(free, count), 40):
             changes = {**needed, **dict(some)}
             if len(changes) == len(needed) + count and search.misses(changes) == 0:
-                donor = _construct(model, changes)
+                donor = _construct(model, {**changes, **eps})
                 assert donor is not None
                 yield donor
+
+
+def eps_changes(model: nn.Module, attributes: Mapping[str, Mapping[str, float]]) -> Changes:
+    """The numbers of a config that give the norms the eps that a plan sets: {module path: {attribute: eps}}.
+
+    Raises:
+        EpsError: the config has no such number, or gives it to norms that keep theirs too.
+    """
+    if not attributes:
+        return {}
+    new_of = {getattr(model.get_submodule(p), n): new for p, names in attributes.items() for n, new in names.items()}
+    keys = [
+        (key, new_of[number])
+        for key, number in _numbers(model.config)
+        if isinstance(number, float) and number in new_of
+    ]
+    for some in [keys, *([one] for one in keys)]:
+        donor = _construct(model, dict(some))
+        if some and donor is not None and _has_eps(donor, model, attributes):
+            return dict(some)
+    raise EpsError(
+        f"the config of {type(model).__name__} can't give the norms that grow an eps of their own, so new silent units "
+        "would not survive saving and loading. Copies keep every eps: use how='split' and a whole multiple."
+    )
+
+
+def _has_eps(donor: nn.Module, model: nn.Module, attributes: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether every number in the donor's modules is the teacher's, but for those that should change."""
+    theirs = dict(donor.named_modules())
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, float) and path in theirs:
+                wanted = attributes.get(path, {}).get(name, value)
+                if abs(getattr(theirs[path], name, wanted) - wanted) > 1e-12 * abs(wanted):
+                    return False
+    return True
 
 
 def unread_tensors(sizes: NewSizes) -> set[str]:

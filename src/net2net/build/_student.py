@@ -64,7 +64,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
     certain, open_choices = _settings(teacher, sizes, pretrained)
     for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
         settings = certain + [s for pick in picks for s in pick]
-        for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes):
+        for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan):
             resized = _resized(teacher, donors, sizes)
             student = structural_copy(teacher, bare)
             _furnish(student, plan, sizes, settings, donors)
@@ -87,15 +87,15 @@ def fill(
 
 
 def _donor_sets(
-    pretrained: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]], sizes: NewSizes
+    pretrained: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]], sizes: NewSizes, plan: Plan
 ) -> Iterator[dict[str, nn.Module]]:
     """Choices of a donor for each Hugging Face model in the tree."""
     if not pretrained:
         yield {}
         return
     (path, module), *others = pretrained.items()
-    for donor in donors_of(module, path, shapes, sizes):
-        for rest in _donor_sets(dict(others), shapes, sizes):
+    for donor in donors_of(module, path, shapes, sizes, plan.attributes):
+        for rest in _donor_sets(dict(others), shapes, sizes, plan):
             yield {path: donor, **rest}
 
 

@@ -49,18 +49,21 @@ class _Growing:
     needs: SplitNeeds | FreshNeeds
 
 
-def plan_width(sites: Sites, wanted: dict[str, tuple[Atom, int]], options: WidthOptions) -> Plan:
+def plan_width(
+    sites: Sites, wanted: dict[str, tuple[Atom, int]], options: WidthOptions, *, keep_eps: bool = False
+) -> Plan:
     """The plan that grows the dimensions named to the sizes wanted.
 
     Args:
         sites: where the network mixes its dimensions.
         wanted: for each dimension's name, its atom and its new size.
         options: how new units are made.
+        keep_eps: don't choose new units where a norm's eps would have to change with them.
 
     Raises:
         FixedDimensionError, SizeError: a dimension can't grow, or not to that size, or not in that way.
     """
-    planner = _Planner(sites, options)
+    planner = _Planner(sites, options, keep_eps)
     for name, (atom, after) in wanted.items():
         planner.grow(name, atom, after)
     planner.check_averages()
@@ -73,8 +76,8 @@ def check_growth(sites: Sites, name: str, atom: Atom, after: int, options: Width
 
 
 class _Planner:
-    def __init__(self, sites: Sites, options: WidthOptions) -> None:
-        self.sites, self.options = sites, options
+    def __init__(self, sites: Sites, options: WidthOptions, keep_eps: bool = False) -> None:
+        self.sites, self.options, self.keep_eps = sites, options, keep_eps
         self.noise = NoiseSpec.of(options.noise)
         self.growing: dict[Atom, _Growing] = {}
 
@@ -109,6 +112,8 @@ class _Planner:
             needs = FreshNeeds(contracted=self.sites.contracted(atom))
         else:
             needs = self.sites.fresh_needs(atom)
+            if self.keep_eps and self.options.how is None and any(norm.eps != 0.0 for norm in needs.norms):
+                raise NotPossible("the config can't carry the eps that the norms over new units would need")
             if how == "pair" and (uniform or set(needs.rules) - needs.contracted):
                 raise NotPossible("pairs of new units are not silent where it is averaged over or multiplied by itself")
         units = unit_map(atom, name, after, how, uniform=uniform, shares=self.options.shares, seed=self.options.seed)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from net2net.verify import Verification
 
 
+# How the reason of an axis begins that lives inside one tensor only.
+UNCARRIED = "no value of the network has this axis"
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """A text table; the columns in `right` are aligned to the right."""
     widths = [max(len(row[i]) for row in [headers, *rows]) for i in range(len(headers))]
@@ -24,7 +28,9 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
 
 
 def dimension_table(analysis: Analysis) -> str:
-    """The dimensions of a network: name, size, tensors, what each tolerates and why."""
+    """The dimensions of a network: name, size, tensors, what each tolerates and why. Kernel axes are only counted."""
+    every = list(analysis.dimensions.values())
+    shown = [d for d in every if not d.reason.startswith(UNCARRIED)]
     rows = [
         [
             d.name + ("" if d.primary or d.growth == "fixed" else " *"),
@@ -33,11 +39,13 @@ def dimension_table(analysis: Analysis) -> str:
             d.growth,
             d.reason,
         ]
-        for d in analysis.dimensions.values()
+        for d in shown
     ]
     text = table(["dimension", "size", "tensors", "growth", "why"], rows, right=(1, 2))
     if any(not d.primary and d.growth != "fixed" for d in analysis.dimensions.values()):
         text += "\n* shares its axes with the dimension before it; grows only when named"
+    if len(shown) < len(every):
+        text += f"\n(and {len(every) - len(shown)} axes that no value of the network has, such as those of kernels)"
     return text
 
 
@@ -87,6 +95,7 @@ def verification_table(verification: Verification) -> str:
     """What was measured: the error per mode, inputs and output."""
     rows = [[key, f"{error:.1e}"] for key, error in verification.errors.items()]
     verdict = "passed" if verification.passed else "FAILED"
+    verdict = verdict if verification.preserves == "exact" else "measured"
     worst = verification.max_relative_error
     shown = f"{worst:.1e}" if math.isfinite(worst) else str(worst)
     text = table(["mode/inputs/output", "relative error"], rows, right=(1,))
