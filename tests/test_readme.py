@@ -1,0 +1,32 @@
+"""The README says what is true: its example runs as it stands, its links and its picture exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)  # the README is ours
+    assert names["student"][0].out_channels == 20  # type: ignore[index]
+    printed = capsys.readouterr().out
+    assert "dimension" in printed
+    assert float(printed.splitlines()[-1]) < 1e-5
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
+def test_links_lead_somewhere(link: str) -> None:
+    assert link.startswith("http") or (ROOT / link).exists()
+
+
+def test_the_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^ {4}make (\w+)", README, re.MULTILINE):
+        assert f"\n{target}:" in makefile
