@@ -31,7 +31,7 @@ def on_plan(change: Callable[[Plan], Plan]) -> Callable[[Patch], None]:
     def patch(monkeypatch: Patch) -> None:
         from net2net.growth import plan_width
 
-        monkeypatch.setattr("net2net.growth.plan_width", lambda *args: change(plan_width(*args)))
+        monkeypatch.setattr("net2net.growth.plan_width", lambda *args, **options: change(plan_width(*args, **options)))
 
     return patch
 

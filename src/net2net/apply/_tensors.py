@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,17 @@ def grow_state(
         state: the teacher's tensors.
         initialiser: for the random-pad baseline, what the layers' own initialisers give for the student.
     """
-    with torch.no_grad():
-        return {
-            name: grow_tensor(name, tensor, plan.tensors[name], plan.seed, initialiser)
-            if name in plan.tensors
-            else tensor.detach().clone()
-            for name, tensor in state.items()
-        }
+
+    def grown(name: str) -> torch.Tensor:
+        with torch.no_grad():  # a setting of each thread
+            if name not in plan.tensors:
+                return state[name].detach().clone()
+            return grow_tensor(name, state[name], plan.tensors[name], plan.seed, initialiser)
+
+    if initialiser is not None:  # initialisers draw from the global random state
+        return {name: grown(name) for name in state}
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return dict(zip(state, pool.map(grown, state), strict=True))
 
 
 def grow_tensor(
@@ -125,6 +130,7 @@ def _fill(
 ) -> None:
     """Fill the new places of an axis: zeros, the mean of the old ones, or draws of the tensor's own size."""
     together = places[-1] - places[0] + 1 == len(places)
+    bound = math.sqrt(3) * (rms or 0.02)  # uniform, as torch's own initialisers draw, with the tensor's rms
     region = result.narrow(axis, int(places[0]), len(places)) if together else result.new_empty(0)
     shape = list(result.shape)
     shape[axis] = len(places)
@@ -135,10 +141,10 @@ def _fill(
     elif not result.is_floating_point():
         values = result.new_zeros(shape)
     elif together and region.is_contiguous() and region.device == generator.device:
-        region.normal_(0.0, rms or 0.02, generator=generator)
+        region.uniform_(-bound, bound, generator=generator)
         return
     else:
-        values = torch.empty(shape, dtype=result.dtype).normal_(0.0, rms or 0.02, generator=generator)
+        values = torch.empty(shape, dtype=result.dtype).uniform_(-bound, bound, generator=generator)
     if together:
         region.copy_(values)
     else:
