@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from net2net.axes import Atom, atoms
 from net2net.build import Blueprint, EpsError, NewSizes, compare, draft, fill
 from net2net.capture import Inputs, capture
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import CouplingError, GrowthError, OptionError, SizeError
+from net2net.errors import CouplingError, GrowthError, Net2NetWarning, OptionError, SizeError
 from net2net.plan import (
     AxisMap,
     Constant,
@@ -92,6 +93,7 @@ def widen(
     plan, blueprint, new_sizes = (
         design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
     )
+    _warn_of_twins(plan, options)
     initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
     state = grow_state(plan, _state(model, analysis), initial)
     student = fill(model, blueprint, plan, new_sizes, state)
@@ -141,6 +143,7 @@ def transfer(
     known = {(value, new) for value, new in _eps_changes(teacher, plan)}
     constants = compare(NewSizes(analysis.sites, after), graph, known)
     plan = compensate(plan, analysis.sites, constants)
+    _warn_of_twins(plan, options)
     initial = initial_values(student, seed) if how == "random_pad" else None
     state = grow_state(plan, _state(teacher, analysis), initial)
     trial = loaded(student, state, plan)
@@ -242,6 +245,17 @@ class _Designer:
             f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reason}. "
             "A size is computed from another one, or written into its forward. Grow the dimensions that it ties "
             "together by the same factor, or build the bigger model yourself and use net2net.transfer."
+        )
+
+
+def _warn_of_twins(plan: Plan, options: WidthOptions) -> None:
+    copies = [w.dimension for w in plan.widenings if w.how == "split"]
+    if copies and options.shares == "even" and options.noise is None:
+        warnings.warn(
+            f"copies with even shares and no noise stay twins in training unless dropout separates them: {copies[:3]}. "
+            "Use shares='uneven' or noise='zero_sum', which are exact too.",
+            Net2NetWarning,
+            stacklevel=3,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +12,11 @@ from torch import Tensor, nn
 import net2net
 from net2net import NoiseSpec
 from support import (
+    X,
     descend,
     from_zoo,
     groups_of_copies,
+    mlp,
     repeatable,
     same,
     separation,
@@ -176,3 +180,12 @@ def test_random_initialisation_differs_from_the_teacher_too() -> None:
 def test_noise_is_seeded() -> None:
     draws = [grown(20, noise="zero_sum", seed=s).student[2].weight for s in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1]) and not same(draws[0], draws[2], 1e-6)
+
+
+def test_even_copies_without_noise_come_with_a_warning() -> None:
+    with pytest.warns(net2net.Net2NetWarning, match="twins"):
+        net2net.widen(mlp(), {"0": 13}, X, how="split", shares="even")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", net2net.Net2NetWarning)
+        net2net.widen(mlp(), {"0": 13}, X, how="split", shares="even", noise="zero_sum")
+        net2net.widen(mlp(), {"0": 13}, X, how="split")

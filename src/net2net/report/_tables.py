@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from net2net.plan._plan import FRESH
+
 if TYPE_CHECKING:
     from net2net.dimensions import Analysis
-    from net2net.plan import Plan
+    from net2net.plan import AxisMap, Plan
     from net2net.verify import Verification
 
 
@@ -84,10 +86,9 @@ def plan_table(plan: Plan) -> str:
     return text
 
 
-def _fills(m: object) -> str:
-    from net2net.plan._plan import FRESH
-
-    codes = sorted(set(m.fresh.tolist()) - {0}) if getattr(m, "fresh", None) is not None else []  # type: ignore[attr-defined]
+def _fills(m: AxisMap) -> str:
+    """How the new places of an axis are filled."""
+    codes = sorted(set(m.fresh.tolist()) - {0}) if m.fresh is not None else []
     return "/".join(FRESH[c] for c in codes)
 
 
