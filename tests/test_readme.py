@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from zoo import TORCH_MODELS
+from zoo.huggingface import huggingface_models
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -30,3 +33,9 @@ def test_the_targets_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^ {4}make (\w+)", README, re.MULTILINE):
         assert f"\n{target}:" in makefile
+
+
+def test_the_table_of_models_has_every_model_of_the_zoo() -> None:
+    rows = {line.split("|")[1].strip() for line in (ROOT / "docs/models.md").read_text().splitlines() if "|" in line}
+    missing = {model.name for model in [*TORCH_MODELS, *huggingface_models()]} - rows
+    assert not missing
