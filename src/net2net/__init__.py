@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from net2net.deepening import deepen
 from net2net.dimensions import Analysis, Dimension, Place, analyze
 from net2net.errors import (
     CaptureError,
@@ -40,6 +41,7 @@ __all__ = [
     "Verification",
     "VerificationError",
     "analyze",
+    "deepen",
     "transfer",
     "verify",
     "widen",

@@ -11,13 +11,13 @@ from torch import nn
 from net2net.capture import named_outputs
 
 
-def dead_parameters(model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...]]) -> tuple[str, ...]:
+def dead_parameters(model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None]) -> tuple[str, ...]:
     """Names of parameters none of whose new entries gets a gradient within three steps.
 
     Args:
         model: a copy that may be changed.
         inputs: positional and keyword arguments.
-        new_entries: for each parameter that grew, per axis the places that are new (None: all old).
+        new_entries: for each parameter that grew, per axis the places that are new (None: all old), or None: all is new.
     """
     model.eval()
     named = dict(model.named_parameters())
@@ -54,10 +54,12 @@ def _step(model: nn.Module) -> None:
                 parameter.sub_(1e-2 * size * parameter.grad.sign())
 
 
-def _touched(gradient: torch.Tensor | None, places: tuple[Any, ...]) -> bool:
+def _touched(gradient: torch.Tensor | None, places: tuple[Any, ...] | None) -> bool:
     """Whether some new entry has a gradient."""
     if gradient is None:
         return False
+    if places is None:
+        return bool((gradient != 0).any())
     for axis, new in enumerate(places):
         if new is not None and len(new):
             index = torch.as_tensor(new, device=gradient.device)

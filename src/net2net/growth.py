@@ -86,7 +86,7 @@ def widen(
         (Linear(in_features=4, out_features=12, bias=True), True)
     """
     options = WidthOptions(how, shares, noise, seed)
-    _require_weights(model)
+    require_weights(model)
     analysis = analyze(model, example_inputs)
     sizes_by_name = resolve_request(analysis, sizes)
     design = _Designer(model, analysis, options, example_inputs)
@@ -95,7 +95,7 @@ def widen(
     )
     _warn_of_twins(plan, options)
     initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
-    state = grow_state(plan, _state(model, analysis), initial)
+    state = grow_state(plan, state_of(model, analysis), initial)
     student = fill(model, blueprint, plan, new_sizes, state)
     return _proved(model, student, plan, analysis, example_inputs)
 
@@ -133,7 +133,7 @@ def transfer(
         True
     """
     options = WidthOptions(how, shares, noise, seed)
-    _require_weights(teacher)
+    require_weights(teacher)
     analysis = analyze(teacher, example_inputs)
     graph = capture(student, example_inputs)
     after = match_sizes(analysis, graph)
@@ -145,7 +145,7 @@ def transfer(
     plan = compensate(plan, analysis.sites, constants)
     _warn_of_twins(plan, options)
     initial = initial_values(student, seed) if how == "random_pad" else None
-    state = grow_state(plan, _state(teacher, analysis), initial)
+    state = grow_state(plan, state_of(teacher, analysis), initial)
     trial = loaded(student, state, plan)
     growth = _proved(teacher, trial, plan, analysis, example_inputs)
     loaded(student, state, plan, in_place=True)
@@ -259,7 +259,7 @@ def _warn_of_twins(plan: Plan, options: WidthOptions) -> None:
         )
 
 
-def _require_weights(model: nn.Module) -> None:
+def require_weights(model: nn.Module) -> None:
     if any(t.device.type == "meta" for t in model.parameters()):
         raise OptionError(
             "the teacher is on the meta device, where there are no weights to grow; analyze() works there."
@@ -273,7 +273,7 @@ def _eps_changes(model: nn.Module, plan: Plan) -> Iterator[tuple[float, float]]:
             yield (old if old is not None else new, new)
 
 
-def _state(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
+def state_of(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     return {name: tensor for name, tensor in tensors.items() if name not in analysis.sites.inference.graph.ties}
 

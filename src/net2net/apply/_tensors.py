@@ -26,28 +26,37 @@ def grow_state(
     Args:
         plan: the growth.
         state: the teacher's tensors.
-        initialiser: for the random-pad baseline, what the layers' own initialisers give for the student.
+        initialiser: where the plan asks for them, what the layers' own initialisers give for the student.
     """
+    if plan.earlier is not None:
+        state = grow_state(plan.earlier, state, initialiser)
+    removed = set(plan.removed)
+    names = list(dict.fromkeys([*(n for n in state if n not in removed), *plan.tensors]))
 
     def grown(name: str) -> torch.Tensor:
         with torch.no_grad():  # a setting of each thread
             if name not in plan.tensors:
                 return state[name].detach().clone()
-            return grow_tensor(name, state[name], plan.tensors[name], plan.seed, initialiser)
+            tensor = plan.tensors[name]
+            return grow_tensor(name, state[tensor.source or name], tensor, plan.seed, initialiser)
 
     if initialiser is not None:  # initialisers draw from the global random state
-        return {name: grown(name) for name in state}
+        return {name: grown(name) for name in names}
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return dict(zip(state, pool.map(grown, state), strict=True))
+        return dict(zip(names, pool.map(grown, names), strict=True))
 
 
 def grow_tensor(
     name: str, tensor: torch.Tensor, plan: TensorPlan, seed: int, initialiser: Initialiser | None = None
 ) -> torch.Tensor:
-    """One tensor of the student. It depends on the seed and on itself alone: any order of tensors will do."""
+    """One tensor of the student, from the teacher's tensor. It depends on the seed and on itself alone: any order of
+    tensors will do."""
+    if plan.fill == "initial":
+        assert initialiser is not None
+        return initialiser(name).to(tensor)
     # The generator reads the low 32 bits of its seed only, so seed and name are mixed into these.
     generator = torch.Generator(device="cpu").manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-    exact = tensor.detach()
+    exact = tensor.detach() if plan.fill == "source" else _filled(tensor, plan)
     scaled = plan.scale != 1.0 or any(m is not None and m.factor is not None for m in plan.axes)
     if scaled and exact.dtype in (torch.float16, torch.bfloat16):
         exact = exact.float()  # round once, at the end
@@ -73,6 +82,18 @@ def grow_tensor(
         assert axis_map is not None
         result = result + _noise(result, noise, axis_map, rms, generator)
     return result.to(tensor.dtype).contiguous()
+
+
+def _filled(like: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
+    """What a tensor that copies no other is before its axes grow."""
+    shape = [s if m is None else int(m.source.max()) + 1 for s, m in zip(plan.shape, plan.axes, strict=True)]
+    result = like.new_zeros(shape)
+    if plan.fill == "values":
+        return result + torch.from_numpy(np.asarray(plan.values)).to(result)
+    units = torch.arange(shape[0], device=like.device)
+    centre = tuple(k // 2 for k in shape[2:])
+    result[(units, units, *centre)] = 1.0
+    return result
 
 
 def _root_mean_square(tensor: torch.Tensor) -> float:

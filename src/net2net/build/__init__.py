@@ -2,7 +2,20 @@
 
 from net2net.build._compare import Mismatch, compare, operations
 from net2net.build._config import EpsError
+from net2net.build._deeper import draft_deeper
+from net2net.build._restructure import Skeleton
 from net2net.build._sizes import NewSizes
 from net2net.build._student import Blueprint, draft, fill
 
-__all__ = ["Blueprint", "EpsError", "Mismatch", "NewSizes", "compare", "draft", "fill", "operations"]
+__all__ = [
+    "Blueprint",
+    "EpsError",
+    "Mismatch",
+    "NewSizes",
+    "Skeleton",
+    "compare",
+    "draft",
+    "draft_deeper",
+    "fill",
+    "operations",
+]

@@ -17,7 +17,7 @@ from net2net.errors import CouplingError
 
 _MAX_TRIES = 120
 Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
-Changes = dict[Key, int | float]
+Changes = dict[Key, Any]
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -65,7 +65,7 @@ def donors_of(
         for some in itertools.islice(itertools.combinations(free, count), 40):
             changes = {**needed, **dict(some)}
             if len(changes) == len(needed) + count and search.misses(changes) == 0:
-                donor = _construct(model, {**changes, **eps})
+                donor = construct(model, {**changes, **eps})
                 assert donor is not None
                 yield donor
 
@@ -81,11 +81,11 @@ def eps_changes(model: nn.Module, attributes: Mapping[str, Mapping[str, float]])
     new_of = {getattr(model.get_submodule(p), n): new for p, names in attributes.items() for n, new in names.items()}
     keys = [
         (key, new_of[number])
-        for key, number in _numbers(model.config)
+        for key, number in numbers(model.config)
         if isinstance(number, float) and number in new_of
     ]
     for some in [keys, *([one] for one in keys)]:
-        donor = _construct(model, dict(some))
+        donor = construct(model, dict(some))
         if some and donor is not None and _has_eps(donor, model, attributes):
             return dict(some)
     raise EpsError(
@@ -121,7 +121,7 @@ class _Search:
 
     def misses(self, changes: Changes) -> int | None:
         """How many tensors would have another shape than wanted; None if there is no such model."""
-        donor = _construct(self.model, changes)
+        donor = construct(self.model, changes)
         if donor is None:
             return None
         found = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
@@ -134,7 +134,7 @@ class _Search:
 
     def same_tensors(self, changes: Changes) -> bool:
         """Whether the model has tensors of the same names with these changes, or refuses them by themselves."""
-        donor = _construct(self.model, changes)
+        donor = construct(self.model, changes)
         return donor is None or donor.state_dict().keys() == self.names
 
     def solve(self) -> Changes | None:
@@ -167,7 +167,7 @@ class _Search:
         return changes, best
 
 
-def _construct(model: nn.Module, changes: Changes) -> nn.Module | None:
+def construct(model: nn.Module, changes: Changes) -> nn.Module | None:
     """The model's class constructed with some numbers of its config changed; None if it refuses."""
     config: Any = copy.deepcopy(model.config)
     try:
@@ -198,7 +198,7 @@ def _parameters_on_meta() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore[method-assign]
 
 
-def _numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
+def numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
     """Every number of a config and of the configs inside it, with where it stands."""
     for name, value in list(vars(config).items()):
         here = (*key, name)
@@ -211,7 +211,17 @@ def _numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
                 if isinstance(item, int) and not isinstance(item, bool):
                     yield (*here, i), item
         elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
-            yield from _numbers(value, here)
+            yield from numbers(value, here)
+
+
+def sequences(config: Any, key: Key = ()) -> Iterator[tuple[Key, list[Any]]]:
+    """Every list of a config and of the configs inside it, with where it stands."""
+    for name, value in list(vars(config).items()):
+        here = (*key, name)
+        if isinstance(value, (list, tuple)) and not name.startswith("_"):
+            yield here, list(value)
+        elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            yield from sequences(value, here)
 
 
 def _candidates(config: Any, sizes: NewSizes) -> list[tuple[Key, list[int | float]]]:
@@ -222,7 +232,7 @@ def _candidates(config: Any, sizes: NewSizes) -> list[tuple[Key, list[int | floa
             changes.setdefault(before, set()).update(after)
     ratios = {new / old for old, news in changes.items() for new in news if new != old}
     found: list[tuple[Key, list[int | float]]] = []
-    for key, number in _numbers(config):
+    for key, number in numbers(config):
         if isinstance(number, int):
             options: list[int | float] = sorted(changes.get(number, set()) - {number})
         else:
@@ -233,7 +243,7 @@ def _candidates(config: Any, sizes: NewSizes) -> list[tuple[Key, list[int | floa
     return found
 
 
-def _set(config: Any, key: Key, value: int | float) -> None:
+def _set(config: Any, key: Key, value: Any) -> None:
     *path, last = key
     for name in path[:-1] if isinstance(last, int) else path:
         config = getattr(config, name)

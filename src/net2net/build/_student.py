@@ -60,7 +60,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
         new = torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
-    pretrained = dict(_pretrained(teacher))
+    pretrained = dict(pretrained_in(teacher))
     certain, open_choices = _settings(teacher, sizes, pretrained)
     for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
         settings = certain + [s for pick in picks for s in pick]
@@ -99,7 +99,7 @@ def _donor_sets(
             yield {path: donor, **rest}
 
 
-def _pretrained(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def pretrained_in(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The outermost Hugging Face models in a module tree."""
     inside: tuple[str, ...] = ()
     for path, module in model.named_modules():
@@ -114,7 +114,7 @@ def _furnish(
     """Set the sizes and other attributes of a student that has its tensors."""
     for path, donor in donors.items():
         module = student.get_submodule(path)
-        _adopt(module, donor)
+        adopt(module, donor)
         for name, new, old in list(_computed_buffers(module, donor)):
             owner, _, attribute = name.rpartition(".")
             module.get_submodule(owner)._buffers[attribute] = new.to(old)
@@ -161,7 +161,7 @@ def _computed_buffers(model: nn.Module, donor: nn.Module) -> Iterator[tuple[str,
             yield name, buffer, mine[name]
 
 
-def _adopt(student: nn.Module, donor: nn.Module) -> None:
+def adopt(student: nn.Module, donor: nn.Module) -> None:
     """Take every attribute that holds a size, a number or a config from a model constructed at the new size."""
     theirs_by_path = dict(donor.named_modules(remove_duplicate=False))
     for path, mine in student.named_modules():

@@ -5,7 +5,7 @@ from net2net.plan._compensate import Constant, compensate
 from net2net.plan._growths import HOWS, UnitMap
 from net2net.plan._maps import compose
 from net2net.plan._noise import NOISES, NoiseSpec
-from net2net.plan._plan import AxisMap, Noise, Plan, TensorPlan, Widening
+from net2net.plan._plan import AxisMap, Deepening, Noise, Plan, TensorPlan, Widening
 from net2net.plan._sites import Sites
 from net2net.plan._width import WidthOptions, check_growth, plan_width, resize_unread
 
@@ -14,6 +14,7 @@ __all__ = [
     "NOISES",
     "AxisMap",
     "Constant",
+    "Deepening",
     "Noise",
     "NoiseSpec",
     "Plan",

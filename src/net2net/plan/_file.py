@@ -12,9 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from net2net.errors import OptionError
-from net2net.plan._plan import AxisMap, Noise, Plan, TensorPlan, Widening
+from net2net.plan._plan import AxisMap, Deepening, Noise, Plan, TensorPlan, Widening
 
 _ARRAYS = ("source", "factor", "fresh", "partner")
+_PLAIN = ("seed", "preserves", "attributes", "left_out", "removed", "notes", "version")
 
 
 def save_plan(plan: Plan, path: str | Path) -> None:
@@ -23,7 +24,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     keys: dict[tuple[str, bytes], str] = {}
 
     def stored(array: np.ndarray) -> str:
-        key = keys.setdefault((str(array.dtype), array.tobytes()), f"a{len(keys)}")
+        key = keys.setdefault((f"{array.dtype} {array.shape}", array.tobytes()), f"a{len(keys)}")
         arrays[key] = np.ascontiguousarray(array)
         return key
 
@@ -33,27 +34,24 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         found = {name: stored(getattr(m, name)) for name in _ARRAYS if getattr(m, name) is not None}
         return {**found, "sign": m.sign, "contracted": m.contracted}
 
-    header = {
-        "tensors": {
-            name: {
-                "shape": t.shape,
-                "axes": [axis(m) for m in t.axes],
-                "scale": t.scale,
-                "offset": t.offset,
-                "noise": [asdict(n) for n in t.noise],
-            }
-            for name, t in plan.tensors.items()
-        },
-        "widenings": [
-            {"dimension": w.dimension, "before": w.before, "after": w.after, "how": w.how, "units": axis(w.units)}
-            for w in plan.widenings
-        ],
-        "seed": plan.seed,
-        "preserves": plan.preserves,
-        "attributes": plan.attributes,
-        "left_out": plan.left_out,
-        "version": plan.version,
-    }
+    def described(plan: Plan) -> dict[str, Any]:
+        return {
+            "tensors": {name: tensor(t) for name, t in plan.tensors.items()},
+            "widenings": [
+                {"dimension": w.dimension, "before": w.before, "after": w.after, "how": w.how, "units": axis(w.units)}
+                for w in plan.widenings
+            ],
+            "deepenings": [asdict(d) for d in plan.deepenings],
+            "earlier": None if plan.earlier is None else described(plan.earlier),
+            **{name: getattr(plan, name) for name in _PLAIN},
+        }
+
+    def tensor(t: TensorPlan) -> dict[str, Any]:
+        found = {"shape": t.shape, "axes": [axis(m) for m in t.axes], "noise": [asdict(n) for n in t.noise]}
+        values = None if t.values is None else stored(t.values)
+        return found | {name: getattr(t, name) for name in ("scale", "offset", "source", "fill")} | {"values": values}
+
+    header = described(plan)
     save_file(arrays, str(path), metadata={"net2net.plan": json.dumps(header)})
 
 
@@ -74,18 +72,29 @@ def load_plan(path: str | Path) -> Plan:
             found = {name: arrays[data[name]] for name in _ARRAYS if name in data}
             return AxisMap(**found, sign=data["sign"], contracted=data["contracted"])
 
-        tensors = {
-            name: TensorPlan(
-                tuple(t["shape"]),
-                tuple(map(axis, t["axes"])),
-                t["scale"],
-                t["offset"],
-                tuple(Noise(**n) for n in t["noise"]),
+        def tensor(data: dict[str, Any]) -> TensorPlan:
+            return TensorPlan(
+                **{
+                    **data,
+                    "shape": tuple(data["shape"]),
+                    "axes": tuple(map(axis, data["axes"])),
+                    "noise": tuple(Noise(**n) for n in data["noise"]),
+                    "values": None if data["values"] is None else arrays[data["values"]],
+                }
             )
-            for name, t in header["tensors"].items()
-        }
-        widenings = tuple(Widening(**{**w, "units": axis(w["units"])}) for w in header["widenings"])
-        rest = {name: header[name] for name in ("seed", "preserves", "attributes", "left_out", "version")}
-        return Plan(tensors, widenings, **rest)
+
+        def read(data: dict[str, Any]) -> Plan:
+            return Plan(
+                {name: tensor(t) for name, t in data["tensors"].items()},
+                tuple(Widening(**{**w, "units": axis(w["units"])}) for w in data["widenings"]),
+                deepenings=tuple(
+                    Deepening(**{**d, "sources": tuple(d["sources"]), "new": tuple(d["new"])})
+                    for d in data["deepenings"]
+                ),
+                earlier=None if data["earlier"] is None else read(data["earlier"]),
+                **{n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in _PLAIN},
+            )
+
+        return read(header)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise OptionError(f"{path} is no plan of net2net: {type(error).__name__}: {error}") from error

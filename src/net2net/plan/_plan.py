@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 Fresh = Literal["keep", "zero", "mean", "random", "initial"]
+_PROMISES = ("exact", "approximate", "none")
 FRESH: tuple[Fresh, ...] = ("keep", "zero", "mean", "random", "initial")
+Fill = Literal["source", "values", "identity", "initial"]
 Preservation = Literal["exact", "approximate", "none"]
 
 
@@ -56,11 +58,14 @@ class Noise:
     scale: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TensorPlan:
     """How one tensor of the student is made. `axes[k]` is None where axis k stays as it is.
 
-    A copied entry is `(entry + offset) * scale * product of the factors - offset`.
+    A copied entry is `(entry + offset) * scale * product of the factors - offset`. `source` is the teacher's tensor,
+    where it has another name there. `fill` says what is there before any axis grows: "source" its entries, "values"
+    the numbers of `values` (stretched to the shape), "identity" the identity matrix or kernel, "initial" what the
+    layer's own initialiser draws.
     """
 
     shape: tuple[int, ...]
@@ -68,6 +73,19 @@ class TensorPlan:
     scale: float = 1.0
     offset: float = 0.0
     noise: tuple[Noise, ...] = ()
+    source: str | None = None
+    fill: Fill = "source"
+    values: npt.NDArray[np.float64] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TensorPlan):
+            return NotImplemented
+        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill")
+        mine, theirs = self.values, other.values
+        same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
+        return same and all(getattr(self, n) == getattr(other, n) for n in names)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -82,13 +100,40 @@ class Widening:
 
 
 @dataclass(frozen=True)
+class Deepening:
+    """One place of the growth in depth: a stack of blocks, or a layer that identity layers follow.
+
+    `sources[i]` is the block of the teacher that block i of the student is, or copies where `new[i]`; for a layer
+    they count it and the layers after it.
+    """
+
+    place: str
+    kind: Literal["blocks", "layers"]
+    init: str
+    sources: tuple[int, ...]
+    new: tuple[bool, ...]
+
+    @property
+    def before(self) -> int:
+        """How many blocks or layers the teacher has here."""
+        return self.new.count(False)
+
+    @property
+    def after(self) -> int:
+        """How many the student has."""
+        return len(self.new)
+
+
+@dataclass(frozen=True)
 class Plan:
     """A growth as data. `tensors` holds the tensors that change; every other one is copied as it is.
 
     `attributes` are the module attributes that the growth sets beside the sizes, a norm's eps:
     {module path: {attribute: value}}. `preserves` says whether the student computes the teacher's function:
     "exact", "approximate" (noise as in the paper) or "none" (the random-pad baseline). `left_out` are dimensions that
-    a factor for all did not grow, with the reason.
+    a factor for all did not grow, with the reason. `removed` are tensors that the student has under other names only,
+    `notes` what a reader should know. `earlier` is a growth that is carried out first: its student is this one's
+    teacher.
     """
 
     tensors: dict[str, TensorPlan]
@@ -97,7 +142,16 @@ class Plan:
     preserves: Preservation = "exact"
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    deepenings: tuple[Deepening, ...] = ()
+    removed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    earlier: Plan | None = None
     version: str = ""
+
+    def after(self, earlier: Plan) -> Plan:
+        """One plan for two growths, `earlier` and then this one."""
+        first = earlier if self.earlier is None else self.earlier.after(earlier)
+        return replace(self, earlier=first, preserves=max(self.preserves, earlier.preserves, key=_PROMISES.index))
 
     def save(self, path: str | Path) -> None:
         """Write the plan to one file; `Plan.load` reads it, and `net2net.apply.grow_state` carries it out again."""

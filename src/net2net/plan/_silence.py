@@ -13,7 +13,7 @@ from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, pas
 State = Literal["zero", "mean"]
 
 
-def _is_parameter(value: Value) -> bool:
+def is_parameter(value: Value) -> bool:
     """Whether a value is a tensor of the model, seen through views and casts."""
     while not value.is_state:
         node = value.producer
@@ -114,7 +114,7 @@ class Silence:
         elif flow is Flow.PRODUCT:
             if state == "mean" and len(inputs) != 1:
                 raise NotPossible(f"{node.where} multiplies unit by unit, which doesn't keep a mean")
-            self._any(inputs[:1] if "div" in node.op else sorted(inputs, key=_is_parameter), state, node)
+            self._any(inputs[:1] if "div" in node.op else sorted(inputs, key=is_parameter), state, node)
         elif flow is Flow.AFFINE:
             self._through_norm(node, state)
         elif flow is Flow.CONTRACT:

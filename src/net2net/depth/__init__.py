@@ -1,0 +1,33 @@
+"""Where a network can be made deeper: blocks that repeat, and layers that identity layers can follow."""
+
+from net2net.depth._block import Block
+from net2net.depth._edits import BlockEdit, Change, LayerEdit, block_edit
+from net2net.depth._identity import IdentityRule, identity_rule
+from net2net.depth._layers import LayerPlace, find_layers, kernels_of
+from net2net.depth._order import INITS, NOT_PRESERVING, PRESERVING, Order, Positions, order
+from net2net.depth._request import Wanted, Where, resolve_where
+from net2net.depth._stacks import Stack, find_stacks
+
+__all__ = [
+    "INITS",
+    "NOT_PRESERVING",
+    "PRESERVING",
+    "Block",
+    "BlockEdit",
+    "Change",
+    "IdentityRule",
+    "LayerEdit",
+    "LayerPlace",
+    "Order",
+    "Positions",
+    "Stack",
+    "Wanted",
+    "Where",
+    "block_edit",
+    "find_layers",
+    "find_stacks",
+    "identity_rule",
+    "kernels_of",
+    "order",
+    "resolve_where",
+]
