@@ -29,9 +29,9 @@ def on_plan(change: Callable[[Plan], Plan]) -> Callable[[Patch], None]:
     """A mutation of the plan of a growth."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.growth import plan_width
+        from net2net.widening import plan_width
 
-        monkeypatch.setattr("net2net.growth.plan_width", lambda *args, **options: change(plan_width(*args, **options)))
+        monkeypatch.setattr("net2net.widening.plan_width", lambda *args, **options: change(plan_width(*args, **options)))
 
     return patch
 
@@ -40,14 +40,14 @@ def on_state(change: Callable[[Plan, State, State], None]) -> Callable[[Patch], 
     """A mutation of the student's tensors: `change(plan, teacher's, student's)`."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.growth import grow_state
+        from net2net.widening import grow_state
 
         def grown(plan: Plan, state: State, initialiser: Any = None) -> State:
             result = grow_state(plan, state, initialiser)
             change(plan, state, result)
             return result
 
-        monkeypatch.setattr("net2net.growth.grow_state", grown)
+        monkeypatch.setattr("net2net.widening.grow_state", grown)
 
     return patch
 

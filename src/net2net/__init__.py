@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 from net2net.deepening import deepen
+from net2net.depth import DepthPlace
 from net2net.dimensions import Analysis, Dimension, Place, analyze
 from net2net.errors import (
     CaptureError,
@@ -17,14 +18,18 @@ from net2net.errors import (
     UnknownNameError,
     VerificationError,
 )
-from net2net.growth import Growth, transfer, widen
+from net2net.growing import grow
+from net2net.growth import Growth
 from net2net.plan import NoiseSpec, Plan
+from net2net.transferring import transfer
 from net2net.verify import Verification, verify
+from net2net.widening import widen
 
 __all__ = [
     "Analysis",
     "CaptureError",
     "CouplingError",
+    "DepthPlace",
     "Dimension",
     "FixedDimensionError",
     "Growth",
@@ -42,6 +47,7 @@ __all__ = [
     "VerificationError",
     "analyze",
     "deepen",
+    "grow",
     "transfer",
     "verify",
     "widen",

@@ -11,7 +11,9 @@ from torch import nn
 from net2net.capture import named_outputs
 
 
-def dead_parameters(model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None]) -> tuple[str, ...]:
+def dead_parameters(
+    model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None]
+) -> tuple[str, ...]:
     """Names of parameters none of whose new entries gets a gradient within three steps.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from net2net._initialise import initial_values
 from net2net.apply import grow_state
 from net2net.build import Skeleton, draft_deeper
 from net2net.build._config import is_pretrained
+from net2net.build._deeper import PlaceError
 from net2net.capture import Inputs, capture, structural_copy
 from net2net.depth import (
     INITS,
@@ -46,7 +47,7 @@ class DepthOptions:
     """How new blocks and layers are made, and where in a stack they go."""
 
     init: str = "identity"
-    positions: Positions = "spread"
+    positions: Positions | None = None
     kernel: int | tuple[int, ...] | list[tuple[int, ...]] | None = None
     seed: int = 0
 
@@ -64,7 +65,7 @@ def deepen(
     calibration: Calibration | None = None,
     *,
     init: str = "identity",
-    positions: Positions = "spread",
+    positions: Positions | None = None,
     kernel: int | tuple[int, ...] | list[tuple[int, ...]] | None = None,
     seed: int = 0,
 ) -> Growth:
@@ -83,7 +84,7 @@ def deepen(
             `example_inputs` alone.
         init: "identity" (or "zero": blocks copy their neighbour), "zero-random" (blocks are freshly initialised), or,
             not function-preserving: "stack", "interleave", "middle", "overlap" and "random".
-        positions: in a stack: "spread", "append", "before_last", a list of the blocks after which new ones come (-1:
+        positions: in a stack: "spread" (the default, where the class lets blocks be anywhere), "append", "before_last", a list of the blocks after which new ones come (-1:
             before the first), or a callable from the numbers of blocks and of new ones to such a list.
         kernel: of identity convolutions: a size, a tuple of sizes, or a list of tuples for a factorised pair such as
             [(1, 7), (7, 1)]; by default the layer's own.
@@ -130,12 +131,24 @@ class _Designer:
     def layers(self) -> list[LayerPlace]:
         return find_layers(self.analysis.sites.inference, self.model)
 
+    @property
+    def _unread(self) -> list[str]:
+        return [name for name, value in self.analysis.sites.inference.graph.state.items() if not value.consumers]
+
     def of(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
         """The plan and a student without weights for exactly these places.
 
         Raises:
             GrowthError: there is none.
         """
+        try:
+            return self._design(wanted)
+        except PlaceError:
+            if self.options.positions is not None or self.options.init not in PRESERVING:
+                raise
+            return replace(self, options=replace(self.options, positions="append"))._design(wanted)
+
+    def _design(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
         batches = batches_of(self.calibration, self.inputs)
         normed = [w.place for w in wanted if isinstance(w.place, LayerPlace) and w.place.norm and w.place.kind]
         found = statistics(self.model, batches, normed) if normed else {}
@@ -204,7 +217,7 @@ class _Designer:
         return *found, together
 
     def _blocks(self, wanted: Wanted, stack: Stack) -> BlockEdit:
-        positions = self.options.positions if wanted.positions is None else wanted.positions
+        positions = wanted.positions or self.options.positions or "spread"
         found = order(len(stack), wanted.count, self.options.init, positions, stack.name)
         path = stack.blocks[0].path.split(".")
         owners = [self.model.get_submodule(".".join(path[:end])) for end in range(len(path))]
@@ -223,14 +236,16 @@ class _Designer:
         if not isinstance(place.layer, nn.Linear):
             kernels = list(kernels_of(place.layer, self.options.kernel))
             for kernel in kernels:
-                if kernel is not None and (len(kernel) != len(place.layer.kernel_size) or not all(k % 2 for k in kernel)):
+                if kernel is not None and (
+                    len(kernel) != len(place.layer.kernel_size) or not all(k % 2 for k in kernel)
+                ):
                     raise OptionError(f"kernel={kernel} doesn't suit '{place.name}': use odd sizes, one for each axis.")
         return LayerEdit(place, tuple(kernels) * wanted.count)
 
     def _first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
-        for skeleton in draft_deeper(self.model, edits):
+        for skeleton in draft_deeper(self.model, edits, self._unread):
             try:
                 graph = capture(structural_copy(skeleton.model, _on_meta), self.inputs)
             except GrowthError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from net2net._naming import name_dimensions
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
 from net2net.capture import Inputs, capture
+from net2net.depth import DepthPlace, find_places
 from net2net.plan import Sites, tolerance
 
 Growth = Literal["any", "multiple", "fixed"]
@@ -60,6 +62,11 @@ class Analysis:
     sites: Sites = field(repr=False)
     atoms: dict[str, Atom] = field(repr=False)
 
+    @cached_property
+    def places(self) -> dict[str, DepthPlace]:
+        """Where the network can be made deeper, by the names that `deepen` takes."""
+        return find_places(self.sites.inference, self.sites.model)
+
     def growable(self) -> list[Dimension]:
         """The dimensions that can grow."""
         return [d for d in self.dimensions.values() if d.growth != "fixed"]
@@ -87,9 +94,9 @@ class Analysis:
         return self.sites.inference.of(last.outputs[0])
 
     def __str__(self) -> str:
-        from net2net.report import dimension_table
+        from net2net.report import dimension_table, place_table
 
-        return dimension_table(self)
+        return f"{dimension_table(self)}\n\n{place_table(self)}" if self.places else dimension_table(self)
 
 
 def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:

@@ -237,7 +237,8 @@ def _copy(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     copy = structural_copy(model, convert)
     for module in copy.modules():
         for name, value in list(vars(module).items()):
-            if isinstance(value, float) and (("drop" in name) or (name == "p" and "Drop" in type(module).__name__)):
+            random = name == "p" and any(word in type(module).__name__ for word in ("Drop", "Stochastic"))
+            if isinstance(value, float) and ("drop" in name or random):
                 setattr(module, name, 0.0)
         if isinstance(module, nn.RNNBase):
             module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]

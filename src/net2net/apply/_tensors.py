@@ -89,7 +89,9 @@ def _filled(like: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
     shape = [s if m is None else int(m.source.max()) + 1 for s, m in zip(plan.shape, plan.axes, strict=True)]
     result = like.new_zeros(shape)
     if plan.fill == "values":
-        return result + torch.from_numpy(np.asarray(plan.values)).to(result)
+        assert plan.values is not None
+        numbers = torch.from_numpy(plan.values).to(result)
+        return result + (numbers.reshape(()) if numbers.numel() == 1 else numbers)
     units = torch.arange(shape[0], device=like.device)
     centre = tuple(k // 2 for k in shape[2:])
     result[(units, units, *centre)] = 1.0

@@ -80,9 +80,7 @@ def eps_changes(model: nn.Module, attributes: Mapping[str, Mapping[str, float]])
         return {}
     new_of = {getattr(model.get_submodule(p), n): new for p, names in attributes.items() for n, new in names.items()}
     keys = [
-        (key, new_of[number])
-        for key, number in numbers(model.config)
-        if isinstance(number, float) and number in new_of
+        (key, new_of[number]) for key, number in numbers(model.config) if isinstance(number, float) and number in new_of
     ]
     for some in [keys, *([one] for one in keys)]:
         donor = construct(model, dict(some))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from net2net.build._config import Changes, Key, construct, numbers, sequences
@@ -14,20 +15,33 @@ from net2net.build._restructure import Skeleton, restructure
 from net2net.build._student import adopt, pretrained_in
 from net2net.depth import BlockEdit, LayerEdit
 from net2net.errors import CouplingError
+from net2net.plan import AxisMap, TensorPlan
 
 _MAX_DRAFTS = 8
 _ABOUT_DEPTH = re.compile(r"layer|depth|block|stage|repeat")
 Setting = tuple[str, str, Any]  # module path, attribute, value
 
 
-def draft_deeper(teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]) -> Iterator[Skeleton]:
+class PlaceError(CouplingError):
+    """A class makes a block what it is by its place among the others."""
+
+
+def draft_deeper(
+    teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit], unread: Collection[str] = ()
+) -> Iterator[Skeleton]:
     """Candidate students without weights for what is new, the likeliest first.
 
     Numbers and lists in the modules around a stack that have its length get the new length; the config of a Hugging Face
     model is found by search, so that its class can construct the student.
 
+    Args:
+        teacher: the teacher.
+        edits: what is to be deeper.
+        unread: tensors that no operation reads: any size will do for them.
+
     Raises:
         CouplingError: no config gives a model with these layers.
+        PlaceError: it would, but for blocks of the teacher that would be something else at their new place.
     """
     pretrained = dict(pretrained_in(teacher))
     blocks = [e for e in edits if isinstance(e, BlockEdit)]
@@ -46,7 +60,9 @@ def draft_deeper(teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]) -> 
             setattr(owner, name, value)
         for path, module in pretrained.items():
             student = skeleton.model.get_submodule(path)
-            adopt(student, _donor(module, path, student, blocks))
+            donor = _Donors(module, path, student, blocks, skeleton.moved, unread).find()
+            adopt(student, donor)
+            skeleton.tensors.update(_resized(donor, path, student, skeleton))
         for path, values in skeleton.attributes.items():
             for name, number in values.items():
                 setattr(skeleton.model.get_submodule(path), name, number)
@@ -93,28 +109,135 @@ def reordered(values: Sequence[Any], edit: BlockEdit) -> list[Any]:
     return [*values[:first], *(blocks[source] for source, _ in edit.order), *values[first + count :]]
 
 
-def _donor(model: nn.Module, path: str, student: nn.Module, edits: Sequence[BlockEdit]) -> nn.Module:
-    """A model of the same class with the student's tensors, constructed from a config found by search."""
-    prefix = f"{path}." if path else ""
-    mine = [e for e in edits if e.stack.blocks[0].path.startswith(prefix)]
-    wanted = {name: tuple(tensor.shape) for name, tensor in student.state_dict().items()}
-    reason = "no number of its config equals the number of its layers"
-    for choice in itertools.product(*(list(_alternatives(model.config, edit)) for edit in mine)):
-        changes = {key: value for some in choice for key, value in some.items()}
-        donor = construct(model, changes)
+class _Donors:
+    """Looks for a model of the same class with the student's tensors, constructed from a config."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        path: str,
+        student: nn.Module,
+        edits: Sequence[BlockEdit],
+        moved: Mapping[str, str],
+        unread: Collection[str],
+    ) -> None:
+        prefix = f"{path}." if path else ""
+        self.model, self.prefix = model, prefix
+        self.edits = [e for e in edits if e.stack.blocks[0].path.startswith(prefix)]
+        skipped = {moved_name(name, moved) for name in unread}
+        self.wanted = {n: tuple(t.shape) for n, t in student.state_dict().items() if prefix + n not in skipped}
+        self.moved = moved
+        self.reason = "no number of its config equals the number of its layers"
+        self.by_place: str | None = None
+
+    def find(self) -> nn.Module:
+        """The first donor that fits."""
+        for choice in itertools.product(*(self._for_one(edit) for edit in self.edits)):
+            changes = {key: value for some in choice for key, value in some.items()}
+            donor = self._fitting(changes)
+            if donor is not None:
+                return donor
+        names = ", ".join(f"'{e.stack.name}' {len(e.stack)} -> {len(e.order)}" for e in self.edits)
+        what = f"{type(self.model).__name__} can't be constructed with these layers ({names})"
+        if self.by_place is not None:
+            raise PlaceError(
+                f"{what} and keep its own: {self.by_place}. Its class computes that from the place of the layer or "
+                "the number of layers. positions='append' leaves every layer where it is."
+            )
+        raise CouplingError(
+            f"{what}: {self.reason}. Its class computes which layers it has, or what each of them is, from another "
+            "number. Add as many blocks as its pattern of layers has, or build the bigger model yourself and use "
+            "net2net.transfer."
+        )
+
+    def _for_one(self, edit: BlockEdit) -> list[Changes]:
+        """The ways to say that one stack is longer which give this stack its tensors."""
+        ways = list(_alternatives(self.model.config, edit))
+        if len(self.edits) == 1:
+            return ways
+        start = f"{edit.stack.container}.".removeprefix(self.prefix)
+        wanted = {name: shape for name, shape in self.wanted.items() if name.startswith(start)}
+        fitting = []
+        for changes in ways:
+            donor = construct(self.model, changes)
+            found = {n: tuple(t.shape) for n, t in donor.state_dict().items()} if donor is not None else {}
+            if wanted == {name: shape for name, shape in found.items() if name in wanted}:
+                fitting.append(changes)
+        return fitting or ways
+
+    def _fitting(self, changes: Changes) -> nn.Module | None:
+        donor = construct(self.model, changes)
         if donor is None:
-            continue
+            return None
         shapes = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
-        if shapes == wanted:
+        odd = sorted(name for name, shape in self.wanted.items() if shapes.get(name) != shape)
+        if odd or len(shapes) < len(self.wanted):
+            self.reason = f"'{odd[0]}' would be another" if odd else self.reason
+            return None
+        different = list(self._different(donor))
+        if not different:
             return donor
-        odd = sorted(set(shapes.items()) ^ set(wanted.items()))
-        reason = f"'{odd[0][0]}' would be another" if odd else reason
-    names = ", ".join(f"'{e.stack.name}' {len(e.stack)} -> {len(e.order)}" for e in mine)
-    raise CouplingError(
-        f"{type(model).__name__} can't be constructed with these layers ({names}): {reason}. Its class computes which "
-        "layers it has, or what each of them is, from another number. Add as many blocks as its pattern of layers has, "
-        "or build the bigger model yourself and use net2net.transfer."
-    )
+        ratios = {old / new for _, old, new in different if isinstance(old, float) and new}
+        if len(ratios) == 1 and all(isinstance(old, float) for _, old, _ in different):
+            for key, number in numbers(self.model.config):  # a multiplier that depends on the number of layers
+                if isinstance(number, float) and key not in changes:
+                    other = construct(self.model, {**changes, key: number * next(iter(ratios))})
+                    if other is not None and not list(self._different(other)):
+                        return other
+        name, old, new = different[0]
+        self.by_place = f"'{name}' would be {new} instead of {old}"
+        return None
+
+    def _different(self, donor: nn.Module) -> Iterator[tuple[str, Any, Any]]:
+        """Numbers of the teacher's blocks that a donor has otherwise, but for their indices and drop rates."""
+        theirs = dict(donor.named_modules())
+        for edit in self.edits:
+            for index, (source, new) in enumerate(edit.order):
+                if new:
+                    continue
+                start = edit.stack.blocks[source].path
+                for path, module in self.model.get_submodule(start.removeprefix(self.prefix)).named_modules():
+                    full = f"{start}.{path}" if path else start
+                    other = theirs.get(self.moved.get(full, full).removeprefix(self.prefix))
+                    for name, value in vars(module).items() if other is not None else ():
+                        if not _is_plain(value) or name.startswith("_") or name == "training" or "drop" in name:
+                            continue
+                        found = getattr(other, name, value)
+                        shifted = _is_int(value) and _is_int(found) and found - value == index - source
+                        close = (
+                            isinstance(value, float) and _is_plain(found) and abs(found - value) <= 1e-12 * abs(value)
+                        )
+                        if found != value and not shifted and not close:
+                            yield f"{full}.{name}", value, found
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str))
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def moved_name(name: str, moved: Mapping[str, str]) -> str:
+    """Where a tensor of the teacher is in the student."""
+    path, _, attribute = name.rpartition(".")
+    return f"{moved.get(path, path)}.{attribute}" if path else attribute
+
+
+def _resized(donor: nn.Module, path: str, student: nn.Module, skeleton: Skeleton) -> Iterator[tuple[str, TensorPlan]]:
+    """Tensors that no operation reads and that the class has at another size now: cut or padded with zeros."""
+    theirs = donor.state_dict()
+    back = {new: old for old, new in skeleton.moved.items()}
+    for name, tensor in student.state_dict().items():
+        shape = tuple(theirs[name].shape)
+        if shape != tuple(tensor.shape):
+            full = f"{path}.{name}" if path else name
+            axes = []
+            for before, after in zip(tensor.shape, shape, strict=True):
+                source = np.where(np.arange(after) < before, np.arange(after), -1)
+                axes.append(AxisMap(source, None, (source < 0).astype(np.uint8)) if after != before else None)
+            yield full, TensorPlan(shape, tuple(axes), source=moved_name(full, back))
 
 
 def _alternatives(config: Any, edit: BlockEdit) -> Iterator[Changes]:

@@ -51,7 +51,9 @@ class _Editor:
         self.modules = dict(self.model.named_modules(remove_duplicate=False))  # by their paths in the teacher
 
     def edited(self, edits: Sequence[BlockEdit | LayerEdit]) -> Skeleton:
-        for edit in sorted(edits, key=lambda e: -_depth(e)):  # what is inside a block first, so that its copies have it too
+        for edit in sorted(
+            edits, key=lambda e: -_depth(e)
+        ):  # what is inside a block first, so that its copies have it too
             if isinstance(edit, LayerEdit):
                 self._insert_layers(edit)
             else:
@@ -247,7 +249,7 @@ class _Editor:
             self._give(norm, "running_mean", _numbers(mean, source))
             self._give(norm, "running_var", _numbers(variance, source))
         if like.num_batches_tracked is not None:
-            self._give(norm, "num_batches_tracked", _numbers(np.zeros(()), f"{edit.place.norm}.num_batches_tracked"))
+            self._give(norm, "num_batches_tracked", _count(f"{edit.place.norm}.num_batches_tracked"))
         return norm
 
     def _give(self, module: nn.Module, name: str, plan: TensorPlan) -> None:
@@ -280,6 +282,11 @@ def _as_it_is(tensor: torch.Tensor, source: str) -> TensorPlan:
 
 def _numbers(values: np.ndarray, source: str) -> TensorPlan:
     return TensorPlan(values.shape, (None,) * values.ndim, source=source, fill="values", values=values)
+
+
+def _count(source: str) -> TensorPlan:
+    """A counter that starts at 0."""
+    return TensorPlan((), (), source=source, fill="values", values=np.zeros(1))
 
 
 def _changed(plan: TensorPlan, change: Change) -> TensorPlan:

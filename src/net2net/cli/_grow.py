@@ -17,9 +17,10 @@ from net2net.cli import _render as render
 from net2net.cli._sources import Source, example_inputs
 from net2net.cli._summary import growth_summary
 from net2net.errors import VerificationError
-from net2net.growth import Growth, widen
+from net2net.growth import Growth
 from net2net.request import Request
 from net2net.verify import verify
+from net2net.widening import widen
 
 # What a Hugging Face folder holds beside its weights and config, and a wider model uses unchanged.
 _TOKENIZER_FILES = (

@@ -12,7 +12,8 @@ from net2net.demo._data import Digits, Split, load
 from net2net.demo._network import DigitsNet
 from net2net.demo._training import Curve, Tick, accuracy, one_thread, train
 from net2net.dimensions import Analysis, analyze
-from net2net.growth import Growth, widen
+from net2net.growth import Growth
+from net2net.widening import widen
 
 WIDTH, FACTOR = 8, 2
 TEACHER_RATE = 0.1

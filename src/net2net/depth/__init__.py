@@ -5,6 +5,7 @@ from net2net.depth._edits import BlockEdit, Change, LayerEdit, block_edit
 from net2net.depth._identity import IdentityRule, identity_rule
 from net2net.depth._layers import LayerPlace, find_layers, kernels_of
 from net2net.depth._order import INITS, NOT_PRESERVING, PRESERVING, Order, Positions, order
+from net2net.depth._places import DepthPlace, find_places
 from net2net.depth._request import Wanted, Where, resolve_where
 from net2net.depth._stacks import Stack, find_stacks
 
@@ -15,6 +16,7 @@ __all__ = [
     "Block",
     "BlockEdit",
     "Change",
+    "DepthPlace",
     "IdentityRule",
     "LayerEdit",
     "LayerPlace",
@@ -25,6 +27,7 @@ __all__ = [
     "Where",
     "block_edit",
     "find_layers",
+    "find_places",
     "find_stacks",
     "identity_rule",
     "kernels_of",

@@ -72,7 +72,9 @@ class _Search:
             if not _is_image_of(self.block.stream_in, node):
                 raise NotPossible(f"{node.where} acts on the stream, which doesn't come out of the same operation")
         elif flow is Flow.CONTRACT or flow is Flow.AFFINE:
-            raise NotPossible(f"{node.where} is on every way through '{self.block.path}': it has no residual connection")
+            raise NotPossible(
+                f"{node.where} is on every way through '{self.block.path}': it has no residual connection"
+            )
         elif op in ("aten.cat", "aten.concat", "aten.stack"):
             raise NotPossible(f"{node.where} concatenates: the block hands on more than it took")
         else:
@@ -179,4 +181,3 @@ def _is_image_of(value: Value, activation: Node) -> bool:
             return False
         value = node.inputs[0]
     return False
-

@@ -64,9 +64,7 @@ def find_layers(inference: Inference, model: nn.Module) -> list[LayerPlace]:
     return found
 
 
-def _place(
-    model: nn.Module, regions: Regions, node: Node, layer: nn.Module, calls: Counter[str]
-) -> LayerPlace | None:
+def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, calls: Counter[str]) -> LayerPlace | None:
     value, last = node.output, node.module
     after = _only_reader(value)
     if after is not None and flow_of(after) is Flow.AFFINE and calls[after.module] == 1:
@@ -103,7 +101,9 @@ def _place(
             return place(None, None, reason=f"{after.where} is no module, and torch has none for it")
         return place("identity", activation)
     if isinstance(layer, _ConvNd) and (layer.groups > 1 or isinstance(layer, _ConvTransposeNd)):
-        return place(None, None, reason=f"{name} needs mirrored units, which {type(layer).__name__} in groups can't have")
+        return place(
+            None, None, reason=f"{name} needs mirrored units, which {type(layer).__name__} in groups can't have"
+        )
     if last != node.module and not isinstance(model.get_submodule(last), _BatchNorm):
         return place(None, None, reason=f"{name} needs mirrored units, which the norm '{last}' would average over")
     slope = odd_slope(function)

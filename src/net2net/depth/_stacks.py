@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 
 from torch import nn
@@ -45,6 +45,13 @@ class Regions:
             parts = node.module.split(".") if node.module else []
             for end in range(len(parts) + 1):
                 self.of[".".join(parts[:end])].append(i)
+
+    def called_once(self, path: str) -> bool:
+        """Whether no operation of a module runs twice on the same weights: one module may stand for several layers."""
+        seen = Counter((n.op, v) for n in (self.nodes[i] for i in self.of[path]) for v in n.inputs if v.is_state)
+        return all(
+            count == 1 for (op, _), count in seen.items() if op in ("aten.linear", "aten.addmm", "aten.layer_norm")
+        )
 
     def inputs(self, path: str) -> list[Value]:
         """Values that a module reads and doesn't make, weights aside, in the order of reading."""
@@ -114,7 +121,8 @@ def _stacks_in(
     start = 0
     runs = [list(run) for _, run in groupby(children, key=lambda name: _signature(module.get_submodule(name)))]
     for run in runs:
-        if _may_be_block(module.get_submodule(run[0])):
+        once = all(regions.called_once(_join(path, name)) for name in run)
+        if once and _may_be_block(module.get_submodule(run[0])):
             for offset, blocks in _chained(regions, inference, [_join(path, name) for name in run]):
                 whole = len(blocks) == len(children)
                 alone = sum(len(r) > 1 for r in runs) == 1 and len(blocks) == len(run) > 1
@@ -236,12 +244,9 @@ def _ends_alone(regions: Regions, inference: Inference, path: str) -> tuple[Valu
     if len(results) != 1:
         return None
     axes = inference.of(results[0])
-    inputs = [
-        v for v in regions.inputs(path) if v.shape == results[0].shape and _unified(axes, inference.of(v))
-    ]
+    inputs = [v for v in regions.inputs(path) if v.shape == results[0].shape and _unified(axes, inference.of(v))]
     return (inputs[0], results[0]) if len(inputs) == 1 else None
 
 
 def _unified(a: tuple[Term, ...], b: tuple[Term, ...]) -> bool:
     return all(resolve(x) == resolve(y) for x, y in zip(a, b, strict=True))
-

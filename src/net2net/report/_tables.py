@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from net2net.plan._plan import FRESH
 
 if TYPE_CHECKING:
     from net2net.dimensions import Analysis
-    from net2net.plan import AxisMap, Plan
+    from net2net.plan import AxisMap, Deepening, Plan, TensorPlan
     from net2net.verify import Verification
 
 
@@ -51,27 +55,39 @@ def dimension_table(analysis: Analysis) -> str:
     return text
 
 
+def place_table(analysis: Analysis) -> str:
+    """Where a network can be made deeper: stacks of blocks, and layers; what repeats in every block is shown once."""
+    shown: dict[str, list[str]] = {}
+    for p in analysis.places.values():
+        key = re.sub(r"\d+", "*", p.name) if p.kind == "layer" else p.name
+        if key in shown:
+            shown[key][0] = key
+        else:
+            shown[key] = [p.name, p.kind, str(p.count), p.growth, p.reason]
+    return table(["deeper at", "kind", "now", "growth", "how, or why not"], list(shown.values()), right=(2,))
+
+
 def plan_table(plan: Plan) -> str:
     """A growth: the dimensions, and for each tensor its new shape and what happens along each axis."""
+    if plan.earlier is not None:
+        return f"first:\n{plan_table(plan.earlier)}\n\nthen:\n{plan_table(replace(plan, earlier=None))}"
     promise = {
         "exact": "exactly function-preserving",
         "approximate": "approximately function-preserving (noise on copies)",
-        "none": "NOT function-preserving (baseline)",
+        "none": "NOT function-preserving",
     }[plan.preserves]
-    head = table(
-        ["dimension", "from", "to", "how"],
-        [[w.dimension, str(w.before), str(w.after), w.how] for w in plan.widenings],
-        right=(1, 2),
-    )
+    sizes = [[w.dimension, str(w.before), str(w.after), w.how] for w in plan.widenings]
+    depths = [[d.place, str(d.before), str(d.after), f"{d.kind}: {d.init} ({_order(d)})"] for d in plan.deepenings]
+    head = table(["dimension" if sizes else "deeper at", "from", "to", "how"], [*sizes, *depths], right=(1, 2))
     rows = []
     for name, tensor in plan.tensors.items():
-        what = []
+        what = [_start(tensor)] if tensor.source is not None or tensor.fill != "source" else []
         for axis, m in enumerate(tensor.axes):
             if m is not None:
                 new, copied = int((m.source < 0).sum()), len(set(m.source[m.source >= 0].tolist()))
                 copies = len(m.source) - new - copied
                 parts = [f"{copied} kept"]
-                parts += [f"{copies} copies" + (" (shared out)" if m.factor is not None else "")] if copies else []
+                parts += [f"{copies} copies" + _shared(m)] if copies else []
                 parts += [f"{new} new ({_fills(m)})"] if new else []
                 what.append(f"axis {axis}: " + ", ".join(parts))
         if tensor.scale != 1.0:
@@ -81,9 +97,32 @@ def plan_table(plan: Plan) -> str:
     text = f"{promise}, seed {plan.seed}\n\n{head}\n\n{table(['tensor', 'new shape', 'entries'], rows)}"
     for path, attributes in plan.attributes.items():
         text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
+    text += "".join(f"\nnote: {note}" for note in plan.notes)
     for name, reason in plan.left_out.items():
         text += f"\nleft out: {name} ({reason})"
     return text
+
+
+def _order(deepening: Deepening) -> str:
+    """The blocks of the student: which of the teacher's each is; new ones are marked."""
+    pairs = zip(deepening.sources, deepening.new, strict=True)
+    return " ".join(f"{source}+" if new else str(source) for source, new in pairs)
+
+
+def _start(tensor: TensorPlan) -> str:
+    """What is in a tensor of a deeper network before anything else."""
+    if tensor.fill == "values":
+        assert tensor.values is not None
+        values = np.unique(tensor.values)
+        return f"all {values[0]:g}" if len(values) == 1 else "from the calibration batches"
+    return {"source": f"as {tensor.source}", "identity": "identity", "initial": "drawn as the layer's own"}[tensor.fill]
+
+
+def _shared(m: AxisMap) -> str:
+    """What becomes of the weights of copies."""
+    if m.factor is None:
+        return ""
+    return " (opposite sign)" if (m.factor < 0).any() else " (shared out)"
 
 
 def _fills(m: AxisMap) -> str:
@@ -94,7 +133,11 @@ def _fills(m: AxisMap) -> str:
 
 def verification_table(verification: Verification) -> str:
     """What was measured: the error per mode, inputs and output."""
-    rows = [[key, f"{error:.1e}"] for key, error in verification.errors.items()]
+    close = verification.approximate
+    rows = [
+        [key, f"{error:.1e}" + (" (not held)" if key.partition("/")[0] in close else "")]
+        for key, error in verification.errors.items()
+    ]
     verdict = "passed" if verification.passed else "FAILED"
     verdict = verdict if verification.preserves == "exact" else "measured"
     worst = verification.max_relative_error

@@ -1,0 +1,29 @@
+"""Two growths, one after the other, as one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from net2net.capture import Inputs
+from net2net.growth import Growth
+from net2net.verify import compare_models, require
+
+
+def one_growth(teacher: nn.Module, first: Growth, second: Growth, inputs: Inputs) -> Growth:
+    """The growth from the first's teacher to the second's student: one plan, proved as a whole."""
+    plan = second.plan.after(first.plan)
+    one, two = first.verification, second.verification
+    approximate = tuple(dict.fromkeys((*one.approximate, *two.approximate)))
+    whole = compare_models(
+        teacher,
+        second.student,
+        inputs,
+        preserves=plan.preserves,
+        float32_inside=max(one.tolerance, two.tolerance) > 1e-10,
+        approximate=approximate,
+    )
+    require(whole)
+    dead = None if one.dead is None and two.dead is None else (*(one.dead or ()), *(two.dead or ()))
+    return Growth(second.student, plan, replace(whole, dead=dead))

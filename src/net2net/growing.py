@@ -1,0 +1,68 @@
+"""Wider and deeper in one call."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from net2net._calibrate import Calibration
+from net2net._combine import one_growth
+from net2net.capture import Inputs
+from net2net.deepening import deepen
+from net2net.depth import Positions, Where
+from net2net.errors import OptionError
+from net2net.growth import Growth
+from net2net.plan import NoiseSpec
+from net2net.request import Request
+from net2net.widening import widen
+
+
+def grow(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    sizes: Request | None = None,
+    where: Where | None = None,
+    calibration: Calibration | None = None,
+    how: str | None = None,
+    shares: str = "uneven",
+    noise: str | NoiseSpec | None = None,
+    init: str = "identity",
+    positions: Positions | None = None,
+    kernel: int | tuple[int, ...] | list[tuple[int, ...]] | None = None,
+    seed: int = 0,
+) -> Growth:
+    """Make a network deeper, then wider: one plan, one proof.
+
+    Args:
+        model: the teacher. It is not changed.
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        sizes: as for `widen`; names are those of the deeper network, so that new layers can be widened too.
+        where, calibration, init, positions, kernel: as for `deepen`.
+        how, shares, noise, seed: as for `widen`.
+
+    Returns:
+        The growth. `plan.earlier` is the growth in depth.
+
+    Raises:
+        GrowthError: the request can't be met exactly.
+
+    Source: Chen et al. (2016): an identity layer that is then widened gives a layer of any width from that of the
+        one below.
+
+    Example:
+        >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> growth = grow(teacher, torch.randn(3, 4), where={"0": 1}, sizes={"2": 13})
+        >>> [layer.out_features for layer in growth.student[::2]]
+        [8, 13, 2]
+    """
+    if sizes is None and where is None:
+        raise OptionError("grow() needs sizes= (wider), where= (deeper), or both.")
+    depth = {"calibration": calibration, "init": init, "positions": positions, "kernel": kernel}
+    width = {"how": how, "shares": shares, "noise": noise}
+    if where is None:
+        return widen(model, sizes, example_inputs, seed=seed, **width)  # type: ignore[arg-type]
+    deeper = deepen(model, where, example_inputs, seed=seed, **depth)  # type: ignore[arg-type]
+    if sizes is None:
+        return deeper
+    wider = widen(deeper.student, sizes, example_inputs, seed=seed, **width)  # type: ignore[arg-type]
+    return one_growth(model, deeper, wider, example_inputs)

@@ -1,0 +1,187 @@
+"""Net2WiderNet: a network with bigger dimensions that computes the same."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from net2net._initialise import initial_values
+from net2net.apply import grow_state
+from net2net.build import Blueprint, EpsError, NewSizes, compare, draft, fill
+from net2net.capture import Inputs, capture
+from net2net.dimensions import Analysis, analyze
+from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError
+from net2net.growth import Growth, proved, require_weights, state_of
+from net2net.plan import Constant, NoiseSpec, Plan, WidthOptions, check_growth, compensate, plan_width, resize_unread
+from net2net.request import Request, resolve_request
+
+
+def widen(
+    model: nn.Module,
+    sizes: Request,
+    example_inputs: Inputs,
+    *,
+    how: str | None = None,
+    shares: str = "uneven",
+    noise: str | NoiseSpec | None = None,
+    seed: int = 0,
+) -> Growth:
+    """Make a network wider without changing what it computes (Net2WiderNet, on any network).
+
+    Args:
+        model: the teacher, in any mode, dtype and on any device. It is not changed.
+        sizes: a factor for every dimension that can grow (2.0 or "2x"), or a dict from a dimension's name, a
+            module's path (its output width) or a glob of either to a size (int), a factor (float) or "2x".
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        how: "zero_out" (new units random on the way in, zero on the way out), "split" (copies of units whose
+            outgoing weights are shared out), "pair" (random pairs with opposite outgoing weights) or "random_pad"
+            (the baseline: not function-preserving). By default "zero_out" where the dimension allows it, else "split".
+        shares: of the copies of a unit: "uneven" (1 : 2 : ...; copies are no twins) or "even".
+        noise: None, "zero_sum" (exact), "paper" (approximate) or a `NoiseSpec`.
+        seed: of every random draw.
+
+    Returns:
+        The growth: `.student` (the teacher's class), `.plan`, `.verification`.
+
+    Raises:
+        GrowthError: the request can't be met exactly; the message names the dimension, the operation and what works.
+
+    Source: Chen et al. (2016), section 2.2 (split); growth on normalised streams as in LEMON and HyperCloning.
+
+    Example:
+        >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> growth = widen(teacher, {"0": 12}, torch.randn(3, 4))
+        >>> growth.student[0], growth.verification.passed
+        (Linear(in_features=4, out_features=12, bias=True), True)
+    """
+    options = WidthOptions(how, shares, noise, seed)
+    require_weights(model)
+    analysis = analyze(model, example_inputs)
+    sizes_by_name = resolve_request(analysis, sizes)
+    design = _Designer(model, analysis, options, example_inputs)
+    plan, blueprint, new_sizes = (
+        design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
+    )
+    warn_of_twins(plan, options)
+    initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
+    state = grow_state(plan, state_of(model, analysis), initial)
+    student = fill(model, blueprint, plan, new_sizes, state)
+    return proved(model, student, plan, analysis, example_inputs)
+
+
+# With more kinds of dimensions than this, a network whose class ties them is refused as a whole.
+_MAX_KINDS = 8
+Design = tuple[Plan, Blueprint, NewSizes]
+
+
+@dataclass(frozen=True)
+class _Designer:
+    """Finds a plan, and a student of the teacher's class that runs at its sizes, before any weight is moved."""
+
+    model: nn.Module
+    analysis: Analysis
+    options: WidthOptions
+    inputs: Inputs
+
+    def of(self, sizes: dict[str, int]) -> Design:
+        """The design for exactly these sizes.
+
+        Raises:
+            GrowthError: there is none.
+        """
+        try:
+            return self._design(sizes, keep_eps=False)
+        except EpsError:
+            if self.options.how is not None:
+                raise
+            return self._design(sizes, keep_eps=True)
+
+    def _design(self, sizes: dict[str, int], keep_eps: bool) -> Design:
+        wanted = {name: (self.analysis.atoms[name], size) for name, size in sizes.items()}
+        plan = plan_width(self.analysis.sites, wanted, self.options, keep_eps=keep_eps)
+        if not plan.widenings:
+            raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
+        new_sizes = NewSizes(self.analysis.sites, dict(wanted.values()))
+        blueprint, constants = self._first_fitting(plan, new_sizes)
+        plan = resize_unread(plan, blueprint.resized, self.analysis.sites)
+        return compensate(plan, self.analysis.sites, constants), blueprint, new_sizes
+
+    def of_most(self, sizes: dict[str, int]) -> Design:
+        """The design for all of these sizes, or for as many as the teacher's classes let grow together.
+
+        A class may tie a dimension to one that is fixed (the residual stream to the heads, where a position encoding
+        fixes those). Dimensions of the same kind, in all layers, are then left out together, and the plan says so.
+        """
+        left_out: dict[str, str] = {}
+        for name, size in sizes.items():
+            try:
+                check_growth(self.analysis.sites, name, self.analysis.atoms[name], size, self.options)
+            except GrowthError as error:
+                left_out[name] = str(error)
+        possible = {name: size for name, size in sizes.items() if name not in left_out}
+        if not possible:
+            raise SizeError("; ".join(left_out.values()))
+        refusal = None
+        for chosen in self._subsets(possible):
+            try:
+                plan, blueprint, new_sizes = self.of(chosen)
+            except GrowthError as error:
+                refusal = refusal or error
+                continue
+            reason = str(refusal).splitlines()[0] if refusal else ""
+            left_out.update({name: reason for name in possible if name not in chosen})
+            return replace(plan, left_out=left_out), blueprint, new_sizes
+        assert refusal is not None
+        raise refusal
+
+    def _subsets(self, sizes: dict[str, int]) -> Iterator[dict[str, int]]:
+        """All of the dimensions, then all but one kind, then each kind alone. A kind is in every layer."""
+        yield sizes
+        kinds: dict[str, list[str]] = {}
+        for name in sizes:
+            kinds.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+        if 1 < len(kinds) <= _MAX_KINDS:
+            for kind in kinds:
+                yield {name: size for name, size in sizes.items() if name not in kinds[kind]}
+            for kind in kinds if len(kinds) > 2 else ():
+                yield {name: sizes[name] for name in kinds[kind]}
+
+    def _first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
+        """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
+        reasons: list[str] = []
+        known = set(eps_changes(self.model, plan))
+        for blueprint in draft(self.model, plan, sizes):
+            try:
+                graph = capture(blueprint.model, self.inputs)
+                return blueprint, compare(sizes, graph, known, blueprint.buffers)
+            except GrowthError as error:
+                reasons.append(str(error).splitlines()[0])
+        grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
+        reason = reasons[0] if reasons else "no draft"
+        raise CouplingError(
+            f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reason}. "
+            "A size is computed from another one, or written into its forward. Grow the dimensions that it ties "
+            "together by the same factor, or build the bigger model yourself and use net2net.transfer."
+        )
+
+
+def warn_of_twins(plan: Plan, options: WidthOptions) -> None:
+    copies = [w.dimension for w in plan.widenings if w.how == "split"]
+    if copies and options.shares == "even" and options.noise is None:
+        warnings.warn(
+            f"copies with even shares and no noise stay twins in training unless dropout separates them: {copies[:3]}. "
+            "Use shares='uneven' or noise='zero_sum', which are exact too.",
+            Net2NetWarning,
+            stacklevel=3,
+        )
+
+
+def eps_changes(model: nn.Module, plan: Plan) -> Iterator[tuple[float, float]]:
+    for path, attributes in plan.attributes.items():
+        for name, new in attributes.items():
+            old = getattr(model.get_submodule(path), name)
+            yield (old if old is not None else new, new)
