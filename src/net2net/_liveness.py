@@ -19,7 +19,8 @@ def dead_parameters(
     Args:
         model: a copy that may be changed.
         inputs: positional and keyword arguments.
-        new_entries: for each parameter that grew, per axis the places that are new (None: all old), or None: all is new.
+        new_entries: for each parameter that grew, per axis the places that are new (None: all old); None in place of
+            the axes means that all of it is new.
     """
     model.eval()
     named = dict(model.named_parameters())

@@ -20,6 +20,7 @@ from net2net.depth import (
     INITS,
     PRESERVING,
     BlockEdit,
+    Kernel,
     LayerEdit,
     LayerPlace,
     Positions,
@@ -37,6 +38,7 @@ from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, FixedDimensionError, GrowthError, OptionError, SizeError
 from net2net.growth import Growth, require_weights, state_of
 from net2net.plan import Plan
+from net2net.plan._plan import Preservation
 from net2net.verify import compare_models, require
 
 Edit = BlockEdit | LayerEdit
@@ -48,7 +50,7 @@ class DepthOptions:
 
     init: str = "identity"
     positions: Positions | None = None
-    kernel: int | tuple[int, ...] | list[tuple[int, ...]] | None = None
+    kernel: Kernel = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -66,7 +68,7 @@ def deepen(
     *,
     init: str = "identity",
     positions: Positions | None = None,
-    kernel: int | tuple[int, ...] | list[tuple[int, ...]] | None = None,
+    kernel: Kernel = None,
     seed: int = 0,
 ) -> Growth:
     """Make a network deeper without changing what it computes (Net2DeeperNet, on any network).
@@ -84,8 +86,9 @@ def deepen(
             `example_inputs` alone.
         init: "identity" (or "zero": blocks copy their neighbour), "zero-random" (blocks are freshly initialised), or,
             not function-preserving: "stack", "interleave", "middle", "overlap" and "random".
-        positions: in a stack: "spread" (the default, where the class lets blocks be anywhere), "append", "before_last", a list of the blocks after which new ones come (-1:
-            before the first), or a callable from the numbers of blocks and of new ones to such a list.
+        positions: in a stack: "spread" (the default, where the class lets blocks be anywhere), "append",
+            "before_last", a list of the blocks after which new ones come (-1: before the first), or a callable from
+            the numbers of blocks and of new ones to such a list.
         kernel: of identity convolutions: a size, a tuple of sizes, or a list of tuples for a factorised pair such as
             [(1, 7), (7, 1)]; by default the layer's own.
         seed: of every random draw.
@@ -167,7 +170,7 @@ class _Designer:
                     notes.append(f"channels {list(known.dead)} after '{edit.place.name}' are dead: variance floored")
             edits.append(edit)
         skeleton = self._first_running(edits)
-        preserves = "exact" if self.options.init in PRESERVING else "none"
+        preserves: Preservation = "exact" if self.options.init in PRESERVING else "none"
         plan = Plan(
             skeleton.tensors,
             (),
@@ -236,9 +239,7 @@ class _Designer:
         if not isinstance(place.layer, nn.Linear):
             kernels = list(kernels_of(place.layer, self.options.kernel))
             for kernel in kernels:
-                if kernel is not None and (
-                    len(kernel) != len(place.layer.kernel_size) or not all(k % 2 for k in kernel)
-                ):
+                if kernel is not None and (len(kernel) != place.axes or not all(k % 2 for k in kernel)):
                     raise OptionError(f"kernel={kernel} doesn't suit '{place.name}': use odd sizes, one for each axis.")
         return LayerEdit(place, tuple(kernels) * wanted.count)
 
@@ -265,8 +266,9 @@ class _Designer:
             reasons.append(f"its forward doesn't read '{unread[0]}'")
         places = ", ".join(f"'{e.deepening.place}'" for e in edits)
         raise CouplingError(
-            f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}. The "
-            "number of its blocks is written into its forward. Build the bigger model yourself and use net2net.transfer."
+            f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}. "
+            "The number of its blocks is written into its forward. Build the bigger model yourself and use "
+            "net2net.transfer."
         )
 
 

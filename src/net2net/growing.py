@@ -8,7 +8,7 @@ from net2net._calibrate import Calibration
 from net2net._combine import one_growth
 from net2net.capture import Inputs
 from net2net.deepening import deepen
-from net2net.depth import Positions, Where
+from net2net.depth import Kernel, Positions, Where
 from net2net.errors import OptionError
 from net2net.growth import Growth
 from net2net.plan import NoiseSpec
@@ -28,7 +28,7 @@ def grow(
     noise: str | NoiseSpec | None = None,
     init: str = "identity",
     positions: Positions | None = None,
-    kernel: int | tuple[int, ...] | list[tuple[int, ...]] | None = None,
+    kernel: Kernel = None,
     seed: int = 0,
 ) -> Growth:
     """Make a network deeper, then wider: one plan, one proof.

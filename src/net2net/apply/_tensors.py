@@ -94,7 +94,10 @@ def _filled(like: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
         return result + (numbers.reshape(()) if numbers.numel() == 1 else numbers)
     units = torch.arange(shape[0], device=like.device)
     centre = tuple(k // 2 for k in shape[2:])
-    result[(units, units, *centre)] = 1.0
+    taps = result.permute(*range(2, result.dim()), 0, 1)
+    for k in centre:
+        taps = taps[k]
+    taps[units, units] = 1.0
     return result
 
 

@@ -31,8 +31,8 @@ def draft_deeper(
 ) -> Iterator[Skeleton]:
     """Candidate students without weights for what is new, the likeliest first.
 
-    Numbers and lists in the modules around a stack that have its length get the new length; the config of a Hugging Face
-    model is found by search, so that its class can construct the student.
+    Numbers and lists in the modules around a stack that have its length get the new length; the config of a Hugging
+    Face model is found by search, so that its class can construct the student.
 
     Args:
         teacher: the teacher.
@@ -204,15 +204,16 @@ class _Donors:
                             continue
                         found = getattr(other, name, value)
                         shifted = _is_int(value) and _is_int(found) and found - value == index - source
-                        close = (
-                            isinstance(value, float) and _is_plain(found) and abs(found - value) <= 1e-12 * abs(value)
-                        )
-                        if found != value and not shifted and not close:
+                        if not shifted and not _same(value, found):
                             yield f"{full}.{name}", value, found
 
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str))
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a == b) or (isinstance(a, float) and isinstance(b, float) and abs(a - b) <= 1e-12 * abs(a))
 
 
 def _is_int(value: Any) -> bool:

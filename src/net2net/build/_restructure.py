@@ -20,9 +20,11 @@ from net2net.plan import AxisMap, TensorPlan
 
 @dataclass
 class Skeleton:
-    """A deeper network that shares the teacher's tensors; new ones are on the meta device. `tensors` says how
-    each tensor with another name or other entries is made, `new` names those that are new; `moved` maps a module's path in the teacher to its path
-    in the student."""
+    """A deeper network that shares the teacher's tensors; what is new is on the meta device.
+
+    `tensors` says how each tensor with another name or other entries is made, `new` names those that are new, and
+    `moved` maps a module's path in the teacher to its path in the student.
+    """
 
     model: nn.Module
     tensors: dict[str, TensorPlan] = field(default_factory=dict)
@@ -51,9 +53,8 @@ class _Editor:
         self.modules = dict(self.model.named_modules(remove_duplicate=False))  # by their paths in the teacher
 
     def edited(self, edits: Sequence[BlockEdit | LayerEdit]) -> Skeleton:
-        for edit in sorted(
-            edits, key=lambda e: -_depth(e)
-        ):  # what is inside a block first, so that its copies have it too
+        # What is inside a block comes first, so that copies of the block have it too.
+        for edit in sorted(edits, key=lambda e: -_depth(e)):
             if isinstance(edit, LayerEdit):
                 self._insert_layers(edit)
             else:
@@ -207,7 +208,8 @@ class _Editor:
         for name, tensor in _direct(self._same(place.activation)):
             self._replace(activation, name, tensor, _as_it_is(tensor, self.names[id(tensor)][0]))
         weight_name = self.names[id(layer.weight)][0] if id(layer.weight) in self.names else f"{place.name}.weight"
-        outputs, inputs, axes = n, n, [None, None] + [None] * len(kernel or ())
+        axes: list[AxisMap | None] = [None] * (2 + len(kernel or ()))
+        outputs, inputs = n, n
         both, signs = np.concatenate([np.arange(n)] * 2), np.concatenate([np.ones(n), -np.ones(n)])
         if place.kind == "mirror":
             inputs, axes[1] = 2 * n, AxisMap(both, signs / place.slope, contracted=True)
@@ -242,7 +244,8 @@ class _Editor:
             mean, variance = np.concatenate([mean, -mean]), np.concatenate([variance, variance])
         norm = type(like)(len(mean), like.eps, like.momentum, True, like.track_running_stats, device="meta")
         norm.train(like.training)
-        norm.weight.requires_grad_(like.weight is None or like.weight.requires_grad)
+        trains = like.weight is None or bool(getattr(like.weight, "requires_grad", True))
+        norm.weight.requires_grad_(trains)
         self._give(norm, "weight", _numbers(np.sqrt(variance + like.eps), source))
         self._give(norm, "bias", _numbers(mean, source))
         if like.running_mean is not None:

@@ -3,7 +3,7 @@
 from net2net.depth._block import Block
 from net2net.depth._edits import BlockEdit, Change, LayerEdit, block_edit
 from net2net.depth._identity import IdentityRule, identity_rule
-from net2net.depth._layers import LayerPlace, find_layers, kernels_of
+from net2net.depth._layers import Kernel, LayerPlace, find_layers, kernels_of
 from net2net.depth._order import INITS, NOT_PRESERVING, PRESERVING, Order, Positions, order
 from net2net.depth._places import DepthPlace, find_places
 from net2net.depth._request import Wanted, Where, resolve_where
@@ -18,6 +18,7 @@ __all__ = [
     "Change",
     "DepthPlace",
     "IdentityRule",
+    "Kernel",
     "LayerEdit",
     "LayerPlace",
     "Order",

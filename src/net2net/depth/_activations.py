@@ -43,7 +43,7 @@ def is_idempotent(activation: Function) -> bool:
 
 
 def acts_on_numbers(activation: Function) -> bool:
-    """Whether it is a function of each number by itself, as far as can be seen: the shape stays, and so does the order."""
+    """Whether it is a function of each number by itself, as far as can be seen: shape and order stay."""
     x = _numbers()
     try:
         result = activation(x)

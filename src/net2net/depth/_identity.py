@@ -72,9 +72,7 @@ class _Search:
             if not _is_image_of(self.block.stream_in, node):
                 raise NotPossible(f"{node.where} acts on the stream, which doesn't come out of the same operation")
         elif flow is Flow.CONTRACT or flow is Flow.AFFINE:
-            raise NotPossible(
-                f"{node.where} is on every way through '{self.block.path}': it has no residual connection"
-            )
+            raise NotPossible(f"{node.where} is on every way through '{self.block.path}', which adds to no stream")
         elif op in ("aten.cat", "aten.concat", "aten.stack"):
             raise NotPossible(f"{node.where} concatenates: the block hands on more than it took")
         else:
@@ -95,7 +93,7 @@ class _Search:
             except NotPossible as reason:
                 self.rule.fills, self.rule.norms, self.done = saved
                 reasons.append(str(reason))
-        raise NotPossible(min(reasons, key=lambda r: "no residual" in r or "no path" in r))
+        raise NotPossible(min(reasons, key=lambda r: "adds to no stream" in r or "no path" in r))
 
     def silence(self, value: Value) -> None:
         """Make the value zero."""

@@ -23,6 +23,10 @@ _MOVES = ("aten.view", "aten.reshape", "aten.unflatten")
 _MAXIMA = ("aten.amax", "aten.max")
 
 
+# Of identity convolutions: one size for all axes, a size for each, or a list of such for a factorised pair.
+Kernel = int | tuple[int, ...] | list[tuple[int, ...]] | None
+
+
 @dataclass(frozen=True, eq=False)
 class LayerPlace:
     """A place for identity layers: between `last` (a layer, or the normalisation after it) and its activation.
@@ -42,6 +46,11 @@ class LayerPlace:
     slope: float = 1.0
     pieces: int = 1
     reason: str = ""
+
+    @property
+    def axes(self) -> int:
+        """How many axes of positions the layer has: 0 for a linear one."""
+        return len(self.layer.kernel_size) if isinstance(self.layer, _ConvNd) else 0
 
     @property
     def norm(self) -> str | None:
@@ -75,16 +84,15 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
     if after is None:
         return None
     outer = _activation_module(model, regions, value)
-    channels = layer.weight.shape[1 if isinstance(layer, _ConvTransposeNd) else 0]
-    if isinstance(layer, _ConvTransposeNd):
-        channels *= layer.groups
+    assert isinstance(layer, (nn.Linear, _ConvNd))
+    channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
     def place(
         kind: Literal["identity", "mirror", "maxout"] | None, activation: nn.Module | None, **more: float | int | str
     ) -> LayerPlace:
-        return LayerPlace(node.module, layer, last, model.get_submodule(last), kind, activation, int(channels), **more)  # type: ignore[arg-type]
+        return LayerPlace(node.module, layer, last, model.get_submodule(last), kind, activation, channels, **more)  # type: ignore[arg-type]
 
-    pieces = _pieces(after, int(channels))
+    pieces = _pieces(after, channels)
     if pieces:
         pooling = _maxout(value, after, pieces)
         return place("maxout", pooling, pieces=pieces) if pooling else None
@@ -101,9 +109,7 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
             return place(None, None, reason=f"{after.where} is no module, and torch has none for it")
         return place("identity", activation)
     if isinstance(layer, _ConvNd) and (layer.groups > 1 or isinstance(layer, _ConvTransposeNd)):
-        return place(
-            None, None, reason=f"{name} needs mirrored units, which {type(layer).__name__} in groups can't have"
-        )
+        return place(None, None, reason=f"{name} needs mirrored units, which no {type(layer).__name__} in groups has")
     if last != node.module and not isinstance(model.get_submodule(last), _BatchNorm):
         return place(None, None, reason=f"{name} needs mirrored units, which the norm '{last}' would average over")
     slope = odd_slope(function)
@@ -176,7 +182,7 @@ def _maxout(value: Value, node: Node, pieces: int) -> nn.Module | None:
     return nn.MaxPool1d(pieces) if dims in (2, 3) else nn.MaxPool3d((pieces, 1, 1)) if dims == 4 else None
 
 
-def kernels_of(layer: nn.Module, kernel: object) -> Iterator[tuple[int, ...]]:
+def kernels_of(layer: nn.Module, kernel: Kernel) -> Iterator[tuple[int, ...]]:
     """The kernel of each identity convolution: the layer's own where it is odd, or the ones asked for."""
     assert isinstance(layer, _ConvNd)
     dims = len(layer.kernel_size)
@@ -185,4 +191,4 @@ def kernels_of(layer: nn.Module, kernel: object) -> Iterator[tuple[int, ...]]:
         return
     asked = kernel if isinstance(kernel, list) else [kernel]
     for one in asked:
-        yield (one,) * dims if isinstance(one, int) else tuple(one)
+        yield (one,) * dims if isinstance(one, int) else one

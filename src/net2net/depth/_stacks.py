@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from torch import nn
 
@@ -112,7 +112,7 @@ def _join(path: str, name: str) -> str:
 def _in_sequence(regions: Regions, paths: list[str]) -> bool:
     """Whether the modules run one after the other, each once."""
     spans = [(regions.of[p][0], regions.of[p][-1]) for p in paths]
-    return all(before[1] < after[0] for before, after in zip(spans, spans[1:], strict=False))
+    return all(before[1] < after[0] for before, after in pairwise(spans))
 
 
 def _stacks_in(
@@ -144,7 +144,7 @@ def _signature(block: nn.Module) -> tuple[object, ...]:
 
 def _chained(regions: Regions, inference: Inference, paths: list[str]) -> Iterator[tuple[int, list[Block]]]:
     """The longest runs of these modules in which each hands one stream to the next, with where each begins."""
-    streams = [_stream_between(regions, a, b) for a, b in zip(paths, paths[1:], strict=False)]
+    streams = [_stream_between(regions, a, b) for a, b in pairwise(paths)]
     start = 0
     while start < len(paths):
         end = start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -92,7 +92,7 @@ def load_plan(path: str | Path) -> Plan:
                     for d in data["deepenings"]
                 ),
                 earlier=None if data["earlier"] is None else read(data["earlier"]),
-                **{n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in _PLAIN},
+                **cast(Any, {n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in _PLAIN}),
             )
 
         return read(header)
