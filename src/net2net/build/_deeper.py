@@ -126,6 +126,7 @@ class _Donors:
         self.edits = [e for e in edits if e.stack.blocks[0].path.startswith(prefix)]
         skipped = {moved_name(name, moved) for name in unread}
         self.wanted = {n: tuple(t.shape) for n, t in student.state_dict().items() if prefix + n not in skipped}
+        self.names = student.state_dict().keys()
         self.moved = moved
         self.reason = "no number of its config equals the number of its layers"
         self.by_place: str | None = None
@@ -171,8 +172,9 @@ class _Donors:
             return None
         shapes = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
         odd = sorted(name for name, shape in self.wanted.items() if shapes.get(name) != shape)
-        if odd or len(shapes) < len(self.wanted):
-            self.reason = f"'{odd[0]}' would be another" if odd else self.reason
+        odd += sorted(shapes.keys() - self.names)
+        if odd:
+            self.reason = f"'{odd[0]}' would be another"
             return None
         different = list(self._different(donor))
         if not different:

@@ -118,7 +118,7 @@ class _Editor:
                 groups.append([module])
         for name, group in zip(old, groups, strict=True):
             if len(group) > 1:
-                setattr(container, name, nn.Sequential(*group))
+                setattr(container, name, nn.Sequential(*group).train(group[0].training))
 
     def _copied(self, block: nn.Module, path: str, init: str) -> nn.Module:
         """A copy of a block with tensors of its own, but for those that others share."""
@@ -168,13 +168,15 @@ class _Editor:
         for k, kernel in enumerate(edit.kernels):
             is_last = k == len(edit.kernels) - 1
             made += self._identity_layer(edit, layer, last, kernel, mirrored=place.kind == "mirror" and not is_last)
+        for module in made:
+            module.train(last.training)
         if isinstance(owner, nn.Sequential):
             children = list(owner._modules.items())
             at = [n for n, _ in children].index(name) + 1
             labels = [f"{name}_deeper{i + 1}" for i in range(len(made))]
             _refill(owner, [*children[:at], *zip(labels, made, strict=True), *children[at:]])
         else:
-            setattr(owner, name, nn.Sequential(last, *made))
+            setattr(owner, name, nn.Sequential(last, *made).train(last.training))
 
     def _mirror(self, module: nn.Module, place: LayerPlace) -> None:
         """Give a layer, or its BatchNorm, each unit twice: as it is and with the opposite sign."""
@@ -243,9 +245,8 @@ class _Editor:
         if mirrored:
             mean, variance = np.concatenate([mean, -mean]), np.concatenate([variance, variance])
         norm = type(like)(len(mean), like.eps, like.momentum, True, like.track_running_stats, device="meta")
-        norm.train(like.training)
-        trains = like.weight is None or bool(getattr(like.weight, "requires_grad", True))
-        norm.weight.requires_grad_(trains)
+        trains = all(p.requires_grad for p in like.parameters())
+        norm.requires_grad_(trains)
         self._give(norm, "weight", _numbers(np.sqrt(variance + like.eps), source))
         self._give(norm, "bias", _numbers(mean, source))
         if like.running_mean is not None:

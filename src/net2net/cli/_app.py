@@ -11,11 +11,11 @@ from typer.core import TyperGroup
 
 from net2net.cli import _render as render
 from net2net.cli._grow import grow_pretrained, grow_python
+from net2net.cli._request import depth, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._summary import analysis_summary, verification_summary
 from net2net.dimensions import analyze as analyze_model
 from net2net.errors import GrowthError, StudentMismatchError
-from net2net.request import Request
 from net2net.verify import verify as verify_models
 
 
@@ -70,7 +70,7 @@ def analyze(
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Show the dimensions of a network: what can grow, how, and why not.
+    """Show the dimensions of a network and its places to deepen: what can grow, how, and why not.
 
     A Hugging Face folder needs its config.json only; no weights are read.
     """
@@ -80,6 +80,7 @@ def analyze(
         _print_json(analysis_summary(analysis, seed))
     else:
         render.dimensions(analysis)
+        render.places(analysis)
 
 
 @app.command()
@@ -91,31 +92,70 @@ def grow(
         typer.Option(
             "--set",
             metavar="NAME=SIZE",
-            help="A dimension, a module or a glob, and its new size (64) or factor (2x). May be repeated.",
+            help="Wider: a dimension, a module or a glob, and its new size (64) or factor (2x). May be repeated.",
         ),
     ] = None,
     all_: Annotated[
-        str | None, typer.Option("--all", metavar="FACTOR", help="Grow everything that can grow, such as 2x.")
+        str | None, typer.Option("--all", metavar="FACTOR", help="Wider: everything that can grow, such as 2x.")
+    ] = None,
+    deepen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COUNT",
+            help="Deeper: a stack of blocks, a block, a layer or a glob, and how many more (2), a factor (2x), or, "
+            "for a stack, the blocks after which new ones come (0,2). May be repeated.",
+        ),
+    ] = None,
+    deepen_all: Annotated[
+        str | None, typer.Option(metavar="FACTOR", help="Deeper: every stack, or every layer if there is none.")
     ] = None,
     how: Annotated[str | None, typer.Option(help="zero_out, split, pair or random_pad; by default what fits.")] = None,
-    shares: Annotated[str, typer.Option(help="Shares of the copies of a unit: uneven or even.")] = "uneven",
+    shares: Annotated[
+        str | None, typer.Option(help="Shares of the copies of a unit: uneven (the default) or even.")
+    ] = None,
     noise: Annotated[str | None, typer.Option(help="Noise on copies: zero_sum (exact) or paper.")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="New blocks: identity (the default) or zero-random, which keep the function; stack, interleave, "
+            "middle, overlap or random, which don't."
+        ),
+    ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            help="Of new blocks: spread (the default), append, before_last, or the blocks after which they come, "
+            "such as 0,2."
+        ),
+    ] = None,
+    kernel: Annotated[str | None, typer.Option(help="Of identity convolutions: 3, 1x7, or 1x7,7x1 for a pair.")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="A batch for the statistics of a new BatchNorm, as .safetensors: one tensor for each argument of "
+            "the model's forward. Without it: the inputs.",
+            dir_okay=False,
+            exists=True,
+        ),
+    ] = None,
     input: InputOption = None,
     weights: WeightsOption = None,
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Make a network wider, verify the result and write it to a new folder.
+    """Make a network wider (--set, --all), deeper (--deepen, --deepen-all) or both, verify it and write a new folder.
 
-    From a Python source: student.safetensors; from a Hugging Face folder: one that from_pretrained loads.
-    Beside them growth.json says what was done and measured.
+    Both at once: deeper first, so that --set can name new layers too. From a Python source: student.safetensors; from
+    a Hugging Face folder: one that from_pretrained loads. Beside them growth.json says what was done and measured.
     """
-    sizes = _request(set_, all_)
+    asked = width(set_, all_, how, shares, noise)
+    asked |= depth(deepen, deepen_all, init, positions, kernel, calibration)
+    if not asked:
+        raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
     if target.exists():
         raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
-    options: dict[str, Any] = {"how": how, "shares": shares, "noise": noise, "seed": seed}
     write = grow_pretrained if is_pretrained(source) else grow_python
-    growth, summary = write(load(source, input, weights, seed=seed), target, sizes, options)
+    growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})
     if as_json:
         _print_json(summary)
     else:
@@ -182,23 +222,6 @@ def demo(
 
 def _pair(source: Source) -> tuple[Any, Any]:
     return source.model, example_inputs(source)
-
-
-def _request(pairs: list[str] | None, factor: str | None) -> Request:
-    """The sizes that --set or --all ask for."""
-    if bool(pairs) == bool(factor):
-        raise typer.BadParameter("give either --set NAME=SIZE, as often as needed, or --all FACTOR.")
-    if factor:
-        if not factor.strip().lower().endswith("x"):
-            raise typer.BadParameter(f"{factor!r} is no factor; write 2x or 1.5x.", param_hint="--all")
-        return factor
-    sizes = {}
-    for pair in pairs or []:
-        name, separator, size = pair.rpartition("=")
-        if not (separator and name and size):
-            raise typer.BadParameter(f"{pair!r} is not NAME=SIZE, such as fc1=64 or fc1=2x.", param_hint="--set")
-        sizes[name] = size
-    return sizes
 
 
 def _print_json(content: Any) -> None:

@@ -1,4 +1,4 @@
-"""`net2net grow`: widen, verify, and write a folder that is whole or not there at all."""
+"""`net2net grow`: grow, verify, and write a folder that is whole or not there at all."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from net2net.cli import _render as render
 from net2net.cli._sources import Source, example_inputs
 from net2net.cli._summary import growth_summary
 from net2net.errors import VerificationError
+from net2net.growing import grow
 from net2net.growth import Growth
-from net2net.request import Request
 from net2net.verify import verify
-from net2net.widening import widen
 
-# What a Hugging Face folder holds beside its weights and config, and a wider model uses unchanged.
+# What a Hugging Face folder holds beside its weights and config, and a bigger model uses unchanged.
 _TOKENIZER_FILES = (
     "tokenizer*",
     "vocab*",
@@ -37,25 +36,19 @@ _TOKENIZER_FILES = (
 Result = tuple[Growth, dict[str, Any]]
 
 
-def grow_python(source: Source, target: Path, sizes: Request, options: dict[str, Any]) -> Result:
-    """Widen the model of a Python source; TARGET gets student.safetensors and growth.json."""
-    return _grow(source, target, sizes, options, _save_weights)
+def grow_python(source: Source, target: Path, asked: dict[str, Any]) -> Result:
+    """Grow the model of a Python source; TARGET gets student.safetensors and growth.json."""
+    return _grow(source, target, asked, _save_weights)
 
 
-def grow_pretrained(source: Source, target: Path, sizes: Request, options: dict[str, Any]) -> Result:
-    """Widen a Hugging Face model in memory; TARGET is a folder that from_pretrained loads."""
-    return _grow(source, target, sizes, options, lambda growth, folder: _save_pretrained(source, growth, folder))
+def grow_pretrained(source: Source, target: Path, asked: dict[str, Any]) -> Result:
+    """Grow a Hugging Face model in memory; TARGET is a folder that from_pretrained loads."""
+    return _grow(source, target, asked, lambda growth, folder: _save_pretrained(source, growth, folder))
 
 
-def _grow(
-    source: Source,
-    target: Path,
-    sizes: Request,
-    options: dict[str, Any],
-    save: Callable[[Growth, Path], None],
-) -> Result:
-    with render.working("widening and verifying"):
-        growth = widen(source.model, sizes, example_inputs(source), **options)
+def _grow(source: Source, target: Path, asked: dict[str, Any], save: Callable[[Growth, Path], None]) -> Result:
+    with render.working("growing and verifying"):
+        growth = grow(source.model, example_inputs(source), **asked)
     summary = growth_summary(growth)
     with render.working("writing"), whole_folder(target) as folder:
         save(growth, folder)

@@ -14,12 +14,13 @@ from rich.text import Text
 from net2net.dimensions import Analysis
 from net2net.errors import GrowthError
 from net2net.growth import Growth
+from net2net.report import place_rows
 from net2net.verify import Verification
 
 if TYPE_CHECKING:
     from net2net.demo import Arm, Prepared
 
-_COLOURS = {"any": "green", "multiple": "yellow", "fixed": "dim"}
+_COLOURS = {"any": "green", "exact": "green", "multiple": "yellow", "copies": "yellow", "fixed": "dim"}
 _PROMISES = {"exact": "green", "approximate": "yellow", "none": "red"}
 
 
@@ -75,6 +76,24 @@ def dimensions(analysis: Analysis) -> None:
     Console().print(table)
     if secondary:
         say("* shares its axes with another dimension; grows only when named", "dim")
+
+
+def places(analysis: Analysis) -> None:
+    """The table of places to deepen; what repeats in every block is shown once."""
+    rows = place_rows(analysis)
+    if not rows:
+        return
+    table = Table(title="\nPlaces to deepen", title_justify="left", box=None, header_style="bold")
+    table.add_column("place", overflow="fold")
+    table.add_column("kind")
+    table.add_column("now", justify="right")
+    table.add_column("growth")
+    table.add_column("how, or why not", style="dim")
+    for p in rows:
+        growth = Text(p.growth, _COLOURS[p.growth])
+        style = "dim" if p.growth == "fixed" else ""
+        table.add_row(Text(p.name), p.kind, str(p.count), growth, Text(p.reason), style=style)
+    Console().print(table)
 
 
 def growth(growth: Growth) -> None:

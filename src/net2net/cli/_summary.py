@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import net2net
 from net2net.dimensions import Analysis
 from net2net.growth import Growth
+from net2net.plan import Plan
 from net2net.verify import Verification
 
 
 def analysis_summary(analysis: Analysis, seed: int) -> dict[str, Any]:
-    """The dimensions: sizes, what each tolerates and why, and every place it runs through."""
+    """The dimensions: sizes, what each tolerates and why, every place it runs through. And the places to deepen."""
     dimensions = [
         {
             "name": d.name,
@@ -24,20 +26,42 @@ def analysis_summary(analysis: Analysis, seed: int) -> dict[str, Any]:
         }
         for d in analysis.dimensions.values()
     ]
-    return {"version": net2net.__version__, "seed": seed, "dimensions": dimensions}
+    places = [asdict(place) for place in analysis.places.values()]
+    return {"version": net2net.__version__, "seed": seed, "dimensions": dimensions, "places": places}
 
 
 def growth_summary(growth: Growth) -> dict[str, Any]:
     """The plan in short, and the proof."""
-    plan = growth.plan
     return {
         "version": net2net.__version__,
+        **plan_summary(growth.plan),
+        "verification": verification_summary(growth.verification),
+    }
+
+
+def plan_summary(plan: Plan) -> dict[str, Any]:
+    """What grew, and which tensors changed; `earlier` is the growth that came first, if there are two."""
+    return {
         "seed": plan.seed,
         "preserves": plan.preserves,
         "dimensions": [{"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings],
+        "deepenings": [
+            {
+                "place": d.place,
+                "kind": d.kind,
+                "from": d.before,
+                "to": d.after,
+                "init": d.init,
+                "sources": list(d.sources),
+                "new": list(d.new),
+            }
+            for d in plan.deepenings
+        ],
         "tensors": {name: list(tensor.shape) for name, tensor in plan.tensors.items()},
         "attributes": plan.attributes,
-        "verification": verification_summary(growth.verification),
+        "left_out": plan.left_out,
+        "notes": list(plan.notes),
+        "earlier": None if plan.earlier is None else plan_summary(plan.earlier),
     }
 
 
@@ -48,6 +72,7 @@ def verification_summary(verification: Verification) -> dict[str, Any]:
         "max_relative_error": finite(verification.max_relative_error),
         "tolerance": verification.tolerance,
         "preserves": verification.preserves,
+        "approximate": list(verification.approximate),
         "dtype": verification.dtype,
         "errors": {name: finite(error) for name, error in verification.errors.items()},
         "departs": verification.departs,

@@ -62,15 +62,26 @@ def find_layers(inference: Inference, model: nn.Module) -> list[LayerPlace]:
     """Every layer that an activation follows, in the order of execution, with what is possible there."""
     regions = Regions(inference)
     calls = Counter(node.module for node in regions.nodes if flow_of(node) in (Flow.CONTRACT, Flow.AFFINE))
-    found = []
+    found: list[LayerPlace] = []
     for node in regions.nodes:
-        layer = model.get_submodule(node.module) if node.module in calls else None
+        layer = model.get_submodule(node.module) if node.module else None
+        if isinstance(layer, (nn.RNNBase, nn.RNNCellBase)) and all(p.name != node.module for p in found):
+            found.append(_recurrent(node.module, layer))
         standard = isinstance(layer, (nn.Linear, _ConvNd)) and flow_of(node) is Flow.CONTRACT
         if layer is not None and standard and calls[node.module] == 1:
             place = _place(model, regions, node, layer, calls)
             if place is not None:
                 found.append(place)
     return found
+
+
+def _recurrent(path: str, layer: nn.Module) -> LayerPlace:
+    name = type(layer).__name__
+    reason = (
+        f"a further {name} can't be the identity, for its gates bend all that passes through them; of blocks "
+        f"x + proj({name}(x)) further ones can be added"
+    )
+    return LayerPlace(path, layer, path, layer, None, None, 0, reason=reason)
 
 
 def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, calls: Counter[str]) -> LayerPlace | None:

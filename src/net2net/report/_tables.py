@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import numpy as np
 from net2net.plan._plan import FRESH
 
 if TYPE_CHECKING:
+    from net2net.depth import DepthPlace
     from net2net.dimensions import Analysis
     from net2net.plan import AxisMap, Deepening, Plan, TensorPlan
     from net2net.verify import Verification
@@ -55,29 +56,49 @@ def dimension_table(analysis: Analysis) -> str:
     return text
 
 
-def place_table(analysis: Analysis) -> str:
+def place_rows(analysis: Analysis) -> list[DepthPlace]:
     """Where a network can be made deeper: stacks of blocks, and layers; what repeats in every block is shown once."""
-    shown: dict[str, list[str]] = {}
-    for p in analysis.places.values():
-        key = re.sub(r"\d+", "*", p.name) if p.kind == "layer" else p.name
-        if key in shown:
-            shown[key][0] = key
-        else:
-            shown[key] = [p.name, p.kind, str(p.count), p.growth, p.reason]
-    return table(["deeper at", "kind", "now", "growth", "how, or why not"], list(shown.values()), right=(2,))
+    shown: dict[tuple[str, ...], DepthPlace] = {}
+    for place in analysis.places.values():
+        name, reason = (re.sub(r"\d+", "*", text) for text in (place.name, place.reason))
+        key = (name, place.growth, reason) if place.kind == "layer" else (place.name,)
+        shown[key] = replace(place, name=name, reason=reason) if key in shown else place
+    return list(shown.values())
+
+
+def place_table(analysis: Analysis) -> str:
+    """The places to deepen: name, kind, how many blocks or layers are there, and what is possible."""
+    rows = [[p.name, p.kind, str(p.count), p.growth, p.reason] for p in place_rows(analysis)]
+    return table(["deeper at", "kind", "now", "growth", "how, or why not"], rows, right=(2,))
 
 
 def plan_table(plan: Plan) -> str:
-    """A growth: the dimensions, and for each tensor its new shape and what happens along each axis."""
-    if plan.earlier is not None:
-        return f"first:\n{plan_table(plan.earlier)}\n\nthen:\n{plan_table(replace(plan, earlier=None))}"
+    """A growth: what it promises, and for each of its steps what grows and what happens to each tensor."""
     promise = {
         "exact": "exactly function-preserving",
         "approximate": "approximately function-preserving (noise on copies)",
         "none": "NOT function-preserving",
     }[plan.preserves]
+    steps = list(_steps(plan))
+    text = f"{promise}, seed {plan.seed}"
+    for number, step in enumerate(steps, start=1):
+        what = "deeper" if step.deepenings else "wider"
+        text += f"\n\nstep {number}: {what}" if len(steps) > 1 else ""
+        text += f"\n\n{_step_table(step)}"
+    return text
+
+
+def _steps(plan: Plan) -> Iterator[Plan]:
+    """The growths that a plan consists of, in the order in which they are carried out."""
+    if plan.earlier is not None:
+        yield from _steps(plan.earlier)
+    yield plan
+
+
+def _step_table(plan: Plan) -> str:
+    """The dimensions or the places, and for each tensor its new shape and what happens along each axis."""
     sizes = [[w.dimension, str(w.before), str(w.after), w.how] for w in plan.widenings]
-    depths = [[d.place, str(d.before), str(d.after), f"{d.kind}: {d.init} ({_order(d)})"] for d in plan.deepenings]
+    depths = [[d.place, str(d.before), str(d.after), f"{d.kind}: {d.init}{_order(d)}"] for d in plan.deepenings]
     head = table(["dimension" if sizes else "deeper at", "from", "to", "how"], [*sizes, *depths], right=(1, 2))
     rows = []
     for name, tensor in plan.tensors.items():
@@ -94,7 +115,7 @@ def plan_table(plan: Plan) -> str:
             what.append(f"x {tensor.scale:.4g}")
         what += [f"{n.kind} noise {n.scale:g} on axis {n.axis}" for n in tensor.noise]
         rows.append([name, "x".join(map(str, tensor.shape)), "; ".join(what)])
-    text = f"{promise}, seed {plan.seed}\n\n{head}\n\n{table(['tensor', 'new shape', 'entries'], rows)}"
+    text = f"{head}\n\n{table(['tensor', 'new shape', 'entries'], rows)}"
     for path, attributes in plan.attributes.items():
         text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
     text += "".join(f"\nnote: {note}" for note in plan.notes)
@@ -105,8 +126,10 @@ def plan_table(plan: Plan) -> str:
 
 def _order(deepening: Deepening) -> str:
     """The blocks of the student: which of the teacher's each is; new ones are marked."""
+    if deepening.kind == "layers":
+        return ""
     pairs = zip(deepening.sources, deepening.new, strict=True)
-    return " ".join(f"{source}+" if new else str(source) for source, new in pairs)
+    return f" ({' '.join(f'{source}+' if new else str(source) for source, new in pairs)})"
 
 
 def _start(tensor: TensorPlan) -> str:
