@@ -229,7 +229,7 @@ class _Editor:
             padding = tuple(k // 2 for k in kernel)
             kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
             made = kind(inputs, outputs, kernel, padding=padding, bias=has_bias, device="meta", dtype=dtype)  # type: ignore[arg-type]
-        made.weight.requires_grad_(layer.weight.requires_grad)
+        made.requires_grad_(all(p.requires_grad for p in layer.parameters()))
         plan = TensorPlan(tuple(made.weight.shape), tuple(axes), source=weight_name, fill="identity")
         self._give(made, "weight", plan)
         if has_bias:
