@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from net2net.apply._pieces import bounds, pieces
 from net2net.plan import AxisMap, Noise, Plan, TensorPlan
 from net2net.plan._plan import FRESH
 
@@ -54,20 +54,41 @@ def grow_tensor(
     if plan.fill == "initial":
         assert initialiser is not None
         return initialiser(name).to(tensor)
-    # The generator reads the low 32 bits of its seed only, so seed and name are mixed into these.
-    generator = torch.Generator(device="cpu").manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-    exact = tensor.detach() if plan.fill == "source" else _filled(tensor, plan)
+    tensor = tensor.detach()
+
+    def read(rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        if len(rows) == (tensor.shape[0] if tensor.dim() else 1):
+            return tensor
+        if rows[-1] - rows[0] + 1 == len(rows):
+            return tensor.narrow(0, int(rows[0]), len(rows))
+        return tensor.index_select(0, torch.from_numpy(rows).to(tensor.device))
+
+    rows = tensor.shape[0] if tensor.dim() else 1
+    parts = pieces(name, plan, rows, seed, read, lambda: root_mean_square([tensor]), make_piece)
+    places = bounds(plan)
+    if len(places) == 1:
+        result = next(parts)
+    else:
+        result = tensor.new_empty(plan.shape)
+        for (start, end), part in zip(places, parts, strict=True):
+            result[start:end] = part
+    return result if initialiser is None else _fill_initial(result, plan, initialiser(name))
+
+
+def make_piece(tensor: torch.Tensor, plan: TensorPlan, rms: float, generator: torch.Generator) -> torch.Tensor:
+    """A tensor of the student, or a piece of one, from the teacher's entries that it needs."""
+    exact = tensor if plan.fill == "source" else _filled(tensor, plan)
     scaled = plan.scale != 1.0 or any(m is not None and m.factor is not None for m in plan.axes)
     if scaled and exact.dtype in (torch.float16, torch.bfloat16):
         exact = exact.float()  # round once, at the end
-    rms = _root_mean_square(exact)
     result = exact if plan.offset == 0.0 else exact + plan.offset
     result = result if plan.scale == 1.0 else result * plan.scale
     # Input sides first: a new output row then covers new columns too, as a silent or random unit must.
     canvas = None
     if all(m is None or m.is_prefix for m in plan.axes):  # one allocation, filled from the old corner outwards
         canvas = result.new_empty(plan.shape)
-        result = _corner(canvas, result.shape).copy_(result)
+        corner = _corner(canvas, [min(a, b) for a, b in zip(result.shape, plan.shape, strict=True)])
+        result = corner.copy_(_corner(result, corner.shape))
     contracted = [m is not None and m.contracted for m in plan.axes]
     for axis in sorted(range(len(contracted)), key=lambda k: not contracted[k]):
         axis_map = plan.axes[axis]
@@ -75,8 +96,6 @@ def grow_tensor(
             result = _expand(result, axis, axis_map, rms, generator, canvas)
     if plan.offset != 0.0:
         result = result - plan.offset
-    if initialiser is not None:
-        result = _fill_initial(result, plan, initialiser(name))
     for noise in plan.noise:
         axis_map = plan.axes[noise.axis]
         assert axis_map is not None
@@ -101,11 +120,15 @@ def _filled(like: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
     return result
 
 
-def _root_mean_square(tensor: torch.Tensor) -> float:
-    if not tensor.numel() or not tensor.is_floating_point():
-        return 0.0
-    wide = torch.promote_types(tensor.dtype, torch.float32)
-    return float(torch.linalg.vector_norm(tensor, dtype=wide)) / math.sqrt(tensor.numel())
+def root_mean_square(parts: Iterable[torch.Tensor]) -> float:
+    """The root mean square of a tensor that comes in parts."""
+    total, count = 0.0, 0
+    for part in parts:
+        if part.numel() and part.is_floating_point():
+            wide = torch.promote_types(part.dtype, torch.float32)
+            total += float(torch.linalg.vector_norm(part, dtype=wide)) ** 2
+            count += part.numel()
+    return math.sqrt(total / count) if count else 0.0
 
 
 def _corner(canvas: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -143,10 +143,13 @@ def grow(
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Make a network wider (--set, --all), deeper (--deepen, --deepen-all) or both, verify it and write a new folder.
+    """Make a network wider (--set, --all), deeper (--deepen, --deepen-all) or both.
 
-    Both at once: deeper first, so that --set can name new layers too. From a Python source: student.safetensors; from
-    a Hugging Face folder: one that from_pretrained loads. Beside them growth.json says what was done and measured.
+    It is verified and written to a new folder: student.safetensors from a
+    Python source, a folder that from_pretrained loads from a Hugging Face one.
+    growth.json beside it says what was done and measured.
+
+    Both at once means deeper first, so that --set can name new layers too.
     """
     asked = width(set_, all_, how, shares, noise)
     asked |= depth(deepen, deepen_all, init, positions, kernel, calibration)
