@@ -7,6 +7,7 @@ from net2net.depth import DepthPlace
 from net2net.dimensions import Analysis, Dimension, Place, analyze
 from net2net.errors import (
     CaptureError,
+    CheckpointError,
     CouplingError,
     FixedDimensionError,
     GrowthError,
@@ -28,6 +29,7 @@ from net2net.widening import widen
 __all__ = [
     "Analysis",
     "CaptureError",
+    "CheckpointError",
     "CouplingError",
     "DepthPlace",
     "Dimension",

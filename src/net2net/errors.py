@@ -46,6 +46,10 @@ class VerificationError(GrowthError):
     """The grown network was measured and doesn't compute the teacher's function. It is never returned."""
 
 
+class CheckpointError(GrowthError):
+    """A checkpoint can't be read, doesn't fit its own config, or can't be written."""
+
+
 class MissingExtraError(GrowthError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -18,7 +18,7 @@ from net2net.build import NewSizes, compare
 from net2net.capture import Inputs, capture, structural_copy
 from net2net.deepening import deepen
 from net2net.depth import LayerPlace, find_layers, find_stacks
-from net2net.dimensions import analyze
+from net2net.dimensions import Analysis, analyze
 from net2net.errors import GrowthError
 from net2net.growth import Growth, proved, require_weights, state_of
 from net2net.plan import NoiseSpec, Plan, WidthOptions, compensate, plan_width
@@ -149,14 +149,8 @@ def _wider(
     for path, values in earlier.attributes.items():
         for name, number in values.items():
             setattr(prepared.get_submodule(path), name, number)
-    graph = capture(prepared, inputs)
-    after = match_sizes(analysis, graph)
-    names = {atom: name for name, atom in analysis.atoms.items()}
-    plan = plan_width(analysis.sites, {names[a]: (a, s) for a, s in after.items()}, options)
+    plan = plan_between(source, analysis, prepared, inputs, options)
     check_shapes(plan, analysis, student)
-    known = {(value, new) for value, new in eps_changes(source, plan)}
-    constants = compare(NewSizes(analysis.sites, after), graph, known)
-    plan = compensate(plan, analysis.sites, constants)
     warn_of_twins(plan, options)
     initial = initial_values(student, options.seed) if options.how == "random_pad" else None
     state = grow_state(plan, state_of(source, analysis), initial)
@@ -167,3 +161,27 @@ def _wider(
     attributes = {**earlier.attributes, **plan.attributes}
     loaded(student, state, replace(plan, attributes=attributes), in_place=True)
     return replace(growth, student=student)
+
+
+def plan_between(
+    teacher: nn.Module,
+    analysis: Analysis,
+    student: nn.Module,
+    inputs: Inputs,
+    options: WidthOptions,
+    *,
+    keep_eps: bool = False,
+) -> Plan:
+    """The plan that makes the student's weights from the teacher's; the student is as deep. No weight is read.
+
+    Raises:
+        StudentMismatchError, GrowthError: there is none.
+    """
+    graph = capture(student, inputs)
+    after = match_sizes(analysis, graph)
+    names = {atom: name for name, atom in analysis.atoms.items()}
+    wanted = {names[a]: (a, s) for a, s in after.items()}
+    plan = plan_width(analysis.sites, wanted, options, keep_eps=keep_eps)
+    known = {(value, new) for value, new in eps_changes(teacher, plan)}
+    constants = compare(NewSizes(analysis.sites, after), graph, known)
+    return compensate(plan, analysis.sites, constants)

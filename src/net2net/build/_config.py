@@ -170,8 +170,8 @@ def construct(model: nn.Module, changes: Changes) -> nn.Module | None:
     config: Any = copy.deepcopy(model.config)
     try:
         for key, new in changes.items():
-            _set(config, key, new)
-        with _parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            set_key(config, key, new)
+        with parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             donor: nn.Module = type(model)(config)
         return donor
@@ -180,7 +180,7 @@ def construct(model: nn.Module, changes: Changes) -> nn.Module | None:
 
 
 @contextlib.contextmanager
-def _parameters_on_meta() -> Iterator[None]:
+def parameters_on_meta() -> Iterator[None]:
     """Every parameter that is registered loses its memory; buffers keep their values."""
     register = nn.Module.register_parameter
 
@@ -241,7 +241,7 @@ def _candidates(config: Any, sizes: NewSizes) -> list[tuple[Key, list[int | floa
     return found
 
 
-def _set(config: Any, key: Key, value: Any) -> None:
+def set_key(config: Any, key: Key, value: Any) -> None:
     *path, last = key
     for name in path[:-1] if isinstance(last, int) else path:
         config = getattr(config, name)

@@ -50,7 +50,8 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
         CaptureError: `torch.export` refuses the model; the message has its reason and the ways out.
     """
     args, kwargs = split_inputs(inputs)
-    model = structural_copy(model).eval()
+    without_weights = any(p.device.type == "meta" for p in model.parameters())
+    model = structural_copy(model, _on_meta if without_weights else None).eval()
     ties = _ties(model)
     for module in model.modules():
         if getattr(getattr(module, "config", None), "use_cache", False):
@@ -70,6 +71,10 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
             "replace the branch by torch.where or torch.cond, or grow the submodules around it one by one."
         ) from error
     return _Reader(program, ties).read()
+
+
+def _on_meta(_: str, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor.device.type == "meta" else tensor.to("meta")
 
 
 def named_outputs(result: Any) -> dict[str, Any]:

@@ -1,0 +1,186 @@
+"""A Hugging Face folder as it is on disk: its config, its class, and where each tensor is."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from net2net.build._config import parameters_on_meta
+from net2net.errors import CheckpointError, MissingExtraError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a folder: its file, its shape and its dtype."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass
+class Folder:
+    """A checkpoint: `tensors` by name, as they are in the files."""
+
+    path: Path
+    config: Any
+    model_class: type[nn.Module]
+    tensors: dict[str, Stored]
+    _open: dict[Path, Any] = field(default_factory=dict, repr=False)
+
+    def read(self, name: str, rows: npt.NDArray[np.int64] | None = None) -> torch.Tensor:
+        """A tensor, or rows of it (ascending), read from the file; nothing else is kept in memory."""
+        stored = self.tensors[name]
+        if stored.file not in self._open:
+            self._open[stored.file] = safe_open(str(stored.file), framework="pt", backend="pread")
+        handle = self._open[stored.file]
+        try:
+            if rows is None or not stored.shape or len(rows) == stored.shape[0]:
+                whole: torch.Tensor = handle.get_tensor(name)
+                return whole
+            part = handle.get_slice(name)
+            if rows[-1] - rows[0] + 1 == len(rows):
+                tensor: torch.Tensor = part[int(rows[0]) : int(rows[-1]) + 1]
+            else:
+                tensor = torch.cat([part[int(start) : int(end) + 1] for start, end in _runs(rows)])
+            return tensor
+        except SafetensorError as error:
+            raise CheckpointError(f"'{name}' can't be read from {stored.file.name}: {error}.") from error
+
+    def bytes(self) -> int:
+        """The size of all tensors."""
+        return sum(_size(s) for s in self.tensors.values())
+
+
+def _size(stored: Stored) -> int:
+    count = stored.dtype.itemsize
+    for length in stored.shape:
+        count *= length
+    return count
+
+
+def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    breaks = np.flatnonzero(np.diff(rows) != 1)
+    starts, ends = np.concatenate([[0], breaks + 1]), np.concatenate([breaks, [len(rows) - 1]])
+    yield from zip(rows[starts].tolist(), rows[ends].tolist(), strict=True)
+
+
+def open_folder(path: str | Path) -> Folder:
+    """Read the config and the headers of a checkpoint; no weight is read.
+
+    Raises:
+        CheckpointError: it is no folder of transformers, or its files are damaged or not what they claim to be.
+    """
+    path = Path(path)
+    try:
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("a Hugging Face folder needs transformers: install net2net[huggingface].") from error
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"{path} has no config.json: it is no Hugging Face folder.")
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever a config's validation says no with
+        raise CheckpointError(f"{path}/config.json can't be read: {str(error).splitlines()[0]}") from error
+    names = getattr(config, "architectures", None) or [""]
+    model_class = getattr(transformers, str(names[0]), None)
+    if model_class is None or not hasattr(model_class, "from_pretrained"):
+        raise CheckpointError(f"{path}/config.json names no class of transformers: {names[0] or 'none at all'}.")
+    return Folder(path, config, model_class, _tensors(path))
+
+
+def _tensors(path: Path) -> dict[str, Stored]:
+    files = _files(path)
+    found: dict[str, Stored] = {}
+    for file, expected in files.items():
+        header = _header(file)
+        missing = sorted((expected or set()) - header.keys())
+        if missing:
+            raise CheckpointError(f"{INDEX} says that {file.name} holds '{missing[0]}', and it doesn't.")
+        for name, stored in header.items():
+            if expected is None or name in expected:
+                found[name] = stored
+    return found
+
+
+def _files(path: Path) -> dict[Path, set[str] | None]:
+    """The files with weights, and the tensors that each should hold."""
+    index = path / INDEX
+    if not index.is_file():
+        if not (path / SINGLE).is_file():
+            pickles = sorted(p.name for p in path.glob("*.bin"))
+            hint = f" {pickles[0]} is a pickle, which can run code: convert it to safetensors." if pickles else ""
+            raise CheckpointError(f"{path} has no {SINGLE} and no {INDEX}.{hint}")
+        return {path / SINGLE: None}
+    try:
+        weight_map = json.loads(index.read_text())["weight_map"]
+        pairs = [(str(name), str(file)) for name, file in weight_map.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{index.name} is damaged: {type(error).__name__}: {error}.") from error
+    files: dict[Path, set[str] | None] = {}
+    for name, file in pairs:
+        if Path(file).name != file or not file.endswith(".safetensors") or not (path / file).is_file():
+            raise CheckpointError(f"{index.name} names the file {file!r} for '{name}': no such file in the folder.")
+        known = files.setdefault(path / file, set())
+        assert known is not None
+        known.add(name)
+    return files
+
+
+def _header(file: Path) -> dict[str, Stored]:
+    try:
+        with safe_open(str(file), framework="pt", backend="pread") as handle:
+            found = {}
+            for name in handle.keys():  # noqa: SIM118 - no mapping
+                part = handle.get_slice(name)
+                dtype = _DTYPES.get(part.get_dtype())
+                if dtype is None:
+                    raise CheckpointError(f"'{name}' in {file.name} has the dtype {part.get_dtype()}, no known one.")
+                found[name] = Stored(file, tuple(part.get_shape()), dtype)
+            return found
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file.name} is damaged, or no safetensors file: {error}.") from error
+
+
+def bare_model(model_class: Any, config: Any) -> nn.Module:
+    """A model without memory for its weights; buffers that its constructor computes have their values.
+
+    Raises:
+        CheckpointError: the class refuses the config.
+    """
+    try:
+        with parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model: nn.Module = model_class(config)
+    except Exception as error:  # whatever a constructor says no with
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{model_class.__name__} can't be constructed from its config: {reason}.") from error
+    return model.eval()
+
+
+def tied_names(model: nn.Module) -> dict[str, str]:
+    """For each further name of a shared tensor, its first name."""
+    first: dict[int, str] = {}
+    ties = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if first.setdefault(id(tensor), name) != name:
+            ties[name] = first[id(tensor)]
+    return ties

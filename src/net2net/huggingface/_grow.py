@@ -1,0 +1,263 @@
+"""Grows a checkpoint of any size: planned without weights, written in a stream, verified from the files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+import net2net
+from net2net.apply import make_piece, pieces, root_mean_square
+from net2net.capture import named_outputs
+from net2net.depth import Positions
+from net2net.errors import CheckpointError, OptionError, VerificationError
+from net2net.huggingface._folder import Folder, open_folder
+from net2net.huggingface._plan import CheckpointPlan, DepthRequest, plan_checkpoint
+from net2net.huggingface._stream import streaming_model
+from net2net.huggingface._write import JOURNAL, Slot, layout, write
+from net2net.plan import NoiseSpec, Plan, WidthOptions
+from net2net.request import Size
+from net2net.verify import Verification, relative_error
+
+# What a folder holds beside weights and config, and a bigger model uses unchanged.
+EXTRA_FILES = (
+    "tokenizer*", "vocab*", "merges.txt", "*.model", "*.spm", "special_tokens_map.json", "added_tokens.json",
+    "chat_template*", "*processor_config.json", "generation_config.json",
+)  # fmt: skip
+PLAN_FILE = "net2net-plan.safetensors"
+_ROWS = 2**22
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CheckpointGrowth:
+    """A checkpoint that was grown, or that would be: the plan, its sizes in bytes, and the proof (None: a dry run)."""
+
+    target: Path
+    plan: Plan
+    parameters: tuple[int, int]
+    bytes: tuple[int, int]
+    verification: Verification | None
+
+    def __str__(self) -> str:
+        (before, after), (small, large) = self.parameters, self.bytes
+        head = (
+            f"{before / 1e6:,.2f} M parameters, {small / 1e6:,.1f} MB -> {after / 1e6:,.2f} M, {large / 1e6:,.1f} MB "
+            f"of disk at {self.target}"
+        )
+        return f"{self.plan}\n{head}" + (f"\n{self.verification}" if self.verification else "\nnothing was written")
+
+
+def grow_checkpoint(
+    source: str | Path,
+    target: str | Path,
+    sizes: Mapping[str, Size],
+    *,
+    how: str | None = None,
+    shares: str = "uneven",
+    noise: str | NoiseSpec | None = None,
+    init: str = "identity",
+    positions: Positions | None = None,
+    dtype: str | None = None,
+    max_shard_size: str = "5GB",
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> CheckpointGrowth:
+    """Grow a Hugging Face checkpoint, wider and deeper, without ever having it in memory.
+
+    Args:
+        source: a folder with config.json and safetensors. It is only read.
+        target: the folder to write. It appears under its name when it is whole; an interrupted run goes on where it
+            was when the same call is made again.
+        sizes: words of the config to new sizes: {"hidden_size": "2x", "num_hidden_layers": 32}.
+        how, shares, noise, seed: as for `widen`.
+        init, positions: as for `deepen`.
+        dtype: of the new weights, such as "bfloat16"; by default each tensor keeps its own.
+        max_shard_size: of a file, such as "5GB" or "500MB".
+        dry_run: plan and check everything, write nothing.
+        progress: is called with what is being done, and how much of how much is finished.
+
+    Returns:
+        The plan, what it takes on disk, and the proof.
+
+    Raises:
+        CheckpointError: the source is damaged or doesn't fit its config; the target exists, or the disk is too small.
+        GrowthError: the request can't be met exactly. Nothing is written then.
+        VerificationError: the files don't compute the teacher's function; the target is not made.
+
+    Example:
+        >>> grow_checkpoint("llama", "llama-wide", {"hidden_size": "2x"})  # doctest: +SKIP
+    """
+    target = Path(target)
+    if target.exists():
+        raise CheckpointError(f"{target} exists already; name a new folder.")
+    folder = open_folder(source)
+    planned = plan_checkpoint(folder, sizes, WidthOptions(how, shares, noise, seed), DepthRequest(init, positions))
+    slots = layout(_outputs(folder, planned, dtype), _bytes(max_shard_size))
+    counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
+    length = sum(slot.length for slot in slots)
+    found = CheckpointGrowth(target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), None)
+    partial = target.absolute().with_name(f".{target.absolute().name}.partial")
+    _check_disk(partial, length)
+    if dry_run:
+        return found
+    _prepare(partial, planned, slots, sizes, seed)
+    finished = 0
+
+    def done(count: int) -> None:
+        nonlocal finished
+        finished += count
+        if progress is not None:
+            progress("writing", finished, length)
+
+    sums = write(partial, slots, lambda slot: _pieces(folder, planned.plan, slot), done)
+    _complete(partial, folder, planned, sums)
+    verification = _verified(folder, partial, planned)
+    (partial / "growth.json").write_text(json.dumps(_summary(found, verification), indent=2) + "\n")
+    (partial / JOURNAL).unlink()
+    (partial / "request.json").unlink()
+    partial.rename(target)
+    return replace(found, verification=verification)
+
+
+def _outputs(
+    folder: Folder, planned: CheckpointPlan, dtype: str | None
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    wanted = getattr(torch, dtype, None) if dtype is not None else None
+    if dtype is not None and not (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
+        raise OptionError(f"dtype={dtype!r} is no floating-point dtype; use float32, bfloat16 or float16.")
+    found = {}
+    for name, plan in planned.plan.tensors.items():
+        own = folder.tensors[plan.source or name].dtype
+        found[name] = (plan.shape, wanted if wanted is not None and own.is_floating_point else own)
+    return found
+
+
+def _bytes(size: str) -> int:
+    text = size.strip().upper()
+    try:
+        number = float(text[:-2]) * _UNITS[text[-2:]]
+        if number >= 1:
+            return int(number)
+    except (ValueError, KeyError):
+        pass
+    raise OptionError(f"max_shard_size={size!r} is no size; write 5GB or 500MB.")
+
+
+def _check_disk(partial: Path, length: int) -> None:
+    parent = next(p for p in partial.parents if p.exists())
+    used = sum(f.stat().st_blocks * 512 for f in partial.glob("*") if f.is_file()) if partial.exists() else 0
+    free = shutil.disk_usage(parent).free + used
+    if free < length:
+        raise CheckpointError(f"{length / 1e9:.2f} GB are needed in {parent}, and {free / 1e9:.2f} GB are free.")
+
+
+def _prepare(partial: Path, planned: CheckpointPlan, slots: list[Slot], sizes: Mapping[str, Size], seed: int) -> None:
+    """Make the folder, or check that the one that is there is of an earlier run of the same growth."""
+    wanted = {
+        "sizes": {k: str(v) for k, v in sizes.items()},
+        "seed": seed,
+        "layout": zlib.crc32(repr(slots).encode()),
+        "plan": zlib.crc32(repr(planned.plan.tensors).encode()),
+        "version": net2net.__version__,
+    }
+    request = partial / "request.json"
+    if partial.exists() and (not request.is_file() or json.loads(request.read_text()) != wanted):
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    request.write_text(json.dumps(wanted))
+
+
+def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:
+    tensor = plan.tensors[slot.name]
+    source = tensor.source or slot.name
+    stored = folder.tensors[source]
+    rows = stored.shape[0] if stored.shape else 1
+
+    def read(places: npt.NDArray[np.int64]) -> torch.Tensor:
+        return folder.read(source, places)
+
+    def rms() -> float:
+        per_row = max(1, int(np.prod(stored.shape[1:], dtype=np.int64)))
+        step = max(1, _ROWS // per_row)
+        return root_mean_square(read(np.arange(i, min(i + step, rows))) for i in range(0, rows, step))
+
+    return pieces(slot.name, tensor, rows, plan.seed, read, rms, make_piece)
+
+
+def _complete(partial: Path, folder: Folder, planned: CheckpointPlan, sums: dict[str, str]) -> None:
+    """Everything in the folder but the weights."""
+    config: Any = planned.config
+    config.save_pretrained(partial)
+    for pattern in EXTRA_FILES:
+        for file in folder.path.glob(pattern):
+            if file.is_file():
+                shutil.copyfile(file, partial / file.name)
+    planned.plan.save(partial / PLAN_FILE)
+    (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
+    (partial / "README.md").write_text(_card(planned))
+
+
+def _card(planned: CheckpointPlan) -> str:
+    plan = planned.plan
+    lines = [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in plan.widenings]
+    lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in plan.deepenings]
+    return (
+        "---\nlibrary_name: transformers\ntags:\n- net2net\n---\n\n"
+        f"# Grown with net2net {plan.version}\n\n"
+        f"Preserves the function of its teacher: {plan.preserves}. Seed {plan.seed}.\n\n"
+        + "\n".join(lines)
+        + f"\n\n`{PLAN_FILE}` says where every entry comes from; `checksums.json` has the CRC-32 of every tensor.\n"
+    )
+
+
+def _verified(folder: Folder, partial: Path, planned: CheckpointPlan) -> Verification:
+    """Both checkpoints on the same inputs, each module's weights read when it runs."""
+    student = open_folder(partial)
+    working = torch.float64
+    errors: dict[str, float] = {}
+    with torch.no_grad():
+        try:
+            ours, theirs = (named_outputs(streaming_model(f, working)(**planned.inputs)) for f in (folder, student))
+        except RuntimeError:  # a cast to one dtype is written into its forward
+            working = torch.float32
+            ours, theirs = (named_outputs(streaming_model(f, working)(**planned.inputs)) for f in (folder, student))
+    for name, reference in ours.items():
+        if isinstance(reference, torch.Tensor):
+            errors[f"eval/given/{name}"] = relative_error(reference, theirs[name])
+    rounded = {s.dtype for s in student.tensors.values()}
+    tolerance = 1e-1 if torch.bfloat16 in rounded else 2e-2 if torch.float16 in rounded else 1e-5
+    found = Verification(errors, tolerance, planned.plan.preserves, str(working).removeprefix("torch."))
+    if not found.passed:
+        raise VerificationError(
+            f"the files don't compute the teacher's function: relative error {found.max_relative_error:.1e}, tolerance "
+            f"{tolerance:.0e}. They stay in {partial.name}; {planned.config.__class__.__name__} may have no word for "
+            "something that changed."
+        )
+    return found
+
+
+def _summary(found: CheckpointGrowth, verification: Verification) -> dict[str, Any]:
+    plan = found.plan
+    return {
+        "version": plan.version,
+        "seed": plan.seed,
+        "preserves": plan.preserves,
+        "parameters": list(found.parameters),
+        "bytes": list(found.bytes),
+        "dimensions": [{"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings],
+        "depth": [{"place": d.place, "from": d.before, "to": d.after, "init": d.init} for d in plan.deepenings],
+        "max_relative_error": verification.max_relative_error,
+        "tolerance": verification.tolerance,
+        "dtype": verification.dtype,
+    }

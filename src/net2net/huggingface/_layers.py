@@ -1,0 +1,133 @@
+"""The lists of layers of a model without weights, and a shallow model with one layer of each kind.
+
+Repeated layers are alike, so it is enough to analyse one of each kind: planning takes the same time at any depth.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from net2net.build._config import numbers, sequences, set_key
+from net2net.errors import CheckpointError
+from net2net.huggingface._folder import bare_model
+
+_ABOUT_DEPTH = re.compile(r"layer|depth|block|stage")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A list of layers: its path, and the kind of each layer: layers of one kind differ in their index only."""
+
+    path: str
+    kinds: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    @property
+    def needed(self) -> int:
+        """How many layers from the first one hold one of each kind, two at least."""
+        return max(2, *(self.kinds.index(kind) + 1 for kind in set(self.kinds)))
+
+
+def lists_of_layers(model: nn.Module) -> list[Layers]:
+    """The outermost lists of layers of a model."""
+    found: list[Layers] = []
+    for path, module in model.named_modules():
+        inside = any(path.startswith(f"{layers.path}.") for layers in found)
+        if isinstance(module, nn.ModuleList) and len(module) > 1 and not inside:
+            kinds = _kinds(list(module))
+            if len(set(kinds)) < len(kinds):
+                found.append(Layers(path, kinds))
+    return found
+
+
+def _kinds(layers: list[nn.Module]) -> tuple[int, ...]:
+    """The kind of each layer: its class, its tensors, and its settings."""
+    settings = [dict(_plain(layer)) for layer in layers]
+    indices = {name for name in settings[0] if all(s.get(name) == i for i, s in enumerate(settings))}
+    seen: dict[object, int] = {}
+    kinds = []
+    for layer, own in zip(layers, settings, strict=True):
+        tensors = tuple((name, tuple(tensor.shape)) for name, tensor in layer.state_dict().items())
+        rest = tuple(sorted((n, repr(v)) for n, v in own.items() if n not in indices))
+        kinds.append(seen.setdefault((type(layer), tensors, rest), len(seen)))
+    return tuple(kinds)
+
+
+def _plain(layer: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The settings of a layer and of the modules in it, but for drop rates."""
+    for path, module in layer.named_modules():
+        for name, value in vars(module).items():
+            plain = isinstance(value, (bool, int, float, str)) and not name.startswith("_")
+            if plain and name != "training" and "drop" not in name:
+                yield f"{path}.{name}", value
+
+
+def shallow(model: nn.Module, config: Any, lists: list[Layers], templates: Any = None) -> nn.Module:
+    """A model with only the needed layers of each list.
+
+    Args:
+        model: the whole model, without weights.
+        config: its config.
+        lists: its lists of layers.
+        templates: a config whose per-layer lists are used in place of the config's own.
+
+    Raises:
+        CheckpointError: no config gives it; then the whole model has to do.
+    """
+    wanted = {layers.path: layers.needed for layers in lists if layers.needed < len(layers)}
+    for layers in lists:
+        if layers.path not in wanted:
+            continue
+        config = _shorter(model, config, layers, wanted, templates)
+    return bare_model(type(model), config)
+
+
+def _shorter(model: nn.Module, config: Any, layers: Layers, wanted: dict[str, int], templates: Any) -> Any:
+    count, needed = len(model.get_submodule(layers.path)), layers.needed  # type: ignore[arg-type]
+    keys = [key for key, number in numbers(config) if isinstance(number, int) and number == count]
+    keys.sort(key=lambda key: not _ABOUT_DEPTH.search(str(key[-1] if isinstance(key[-1], str) else key[-2])))
+    lists = {key: items[:needed] for key, items in sequences(templates or config) if len(items) == len(layers)}
+    for size, with_lists in itertools.product((1, 2), (True, False)):
+        for some in itertools.islice(itertools.combinations(keys, size), 24):
+            trial = copy.deepcopy(config)
+            for key in some:
+                set_key(trial, key, needed)
+            for key, items in lists.items() if with_lists else ():
+                set_key(trial, key, items)
+            try:
+                lengths = _lengths(bare_model(type(model), trial))
+            except CheckpointError:
+                continue
+            others = {p: n for p, n in _lengths(model).items() if not _related(p, wanted)}
+            if lengths.get(layers.path) == needed and all(lengths.get(p) == n for p, n in others.items()):
+                return trial
+    raise CheckpointError(f"no config of {type(model).__name__} has {needed} instead of {count} of '{layers.path}'.")
+
+
+def _related(path: str, wanted: dict[str, int]) -> bool:
+    return any(path == p or path.startswith(p + ".") for p in wanted)
+
+
+def _lengths(model: nn.Module) -> dict[str, int]:
+    return {path: len(m) for path, m in model.named_modules() if isinstance(m, nn.ModuleList)}
+
+
+def depends_on_depth(model: nn.Module, other: nn.Module, lists: list[Layers]) -> str | None:
+    """A setting of a layer that is another one in a model with fewer layers, if there is one."""
+    for layers in lists:
+        for index in range(min(layers.needed, len(layers))):
+            path = f"{layers.path}.{index}"
+            mine, theirs = (dict(_plain(m.get_submodule(path))) for m in (model, other))
+            for name, value in mine.items():
+                if theirs.get(name, value) != value:
+                    return f"{path}{name}"
+    return None

@@ -1,0 +1,299 @@
+"""A request in words of a config -> a plan for every tensor of the new checkpoint. No weight is read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import net2net
+from net2net.build._config import EpsError, eps_changes, set_key
+from net2net.capture import Inputs
+from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, order
+from net2net.dimensions import Analysis, analyze
+from net2net.errors import CheckpointError, OptionError, SizeError, UnknownNameError
+from net2net.huggingface._folder import Folder, bare_model, tied_names
+from net2net.huggingface._inputs import from_config
+from net2net.huggingface._layers import Layers, depends_on_depth, lists_of_layers, shallow
+from net2net.plan import Plan, TensorPlan, WidthOptions
+from net2net.request import Size, new_size
+from net2net.transferring import plan_between
+
+
+class NeedsMemory(CheckpointError):
+    """The checkpoint can't be streamed; it can be grown in memory."""
+
+
+@dataclass(frozen=True)
+class CheckpointPlan:
+    """What will be written: the plan for every tensor, the config, and the two models without weights."""
+
+    plan: Plan
+    config: Any
+    teacher: nn.Module
+    student: nn.Module
+    inputs: dict[str, torch.Tensor]
+    ties: dict[str, str]
+
+
+@dataclass(frozen=True)
+class DepthRequest:
+    """How new layers are made and where they go."""
+
+    init: str = "identity"
+    positions: Positions | None = None
+
+
+def plan_checkpoint(
+    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest
+) -> CheckpointPlan:
+    """Plan the growth of a checkpoint from its config and the headers of its files.
+
+    Raises:
+        CheckpointError: the files don't fit the config.
+        GrowthError: the request can't be met exactly.
+        NeedsMemory: it can't be streamed.
+    """
+    if options.how == "random_pad":
+        raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
+    teacher = bare_model(folder.model_class, folder.config)
+    _check_files(folder, teacher)
+    inputs = from_config(folder.model_class, folder.config, options.seed)
+    config = new_config(folder.config, sizes)
+    lists = lists_of_layers(teacher)
+    small = _small(teacher, folder.config, lists)
+    analysis = analyze(small, inputs)
+    found = depends_on_depth(teacher, small, lists)
+    if found is not None:
+        raise NeedsMemory(f"'{found}' depends on the number of layers.")
+    edits, config = _edits(folder, teacher, small, analysis, lists, config, depth)
+    student_small = _small_student(teacher, config, folder.config, lists, edits)
+    width, eps = _width(small, analysis, student_small, inputs, options)
+    for key, value in eps.items():
+        set_key(config, key, value)
+    student = bare_model(folder.model_class, config)
+    _check_kinds(teacher, student, lists, edits)
+    tensors = _tensors(folder, teacher, student, lists, edits, width)
+    plan = Plan(
+        tensors,
+        width.widenings,
+        options.seed,
+        max(width.preserves, "none" if depth.init not in ("identity", "zero") and edits else "exact", key=_rank),
+        {},
+        deepenings=tuple(e.deepening for e in edits.values()),
+        removed=(),
+        notes=(),
+        version=net2net.__version__,
+    )
+    return CheckpointPlan(plan, config, teacher, student, inputs, tied_names(student))
+
+
+def _rank(preserves: str) -> int:
+    return ("exact", "approximate", "none").index(preserves)
+
+
+def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
+    """The config with the sizes asked for: {"hidden_size": "2x", "num_hidden_layers": 32, "text_config.x": ...}.
+
+    Raises:
+        UnknownNameError, SizeError: a key or a size doesn't work.
+    """
+    result = copy.deepcopy(config)
+    for key, wanted in sizes.items():
+        *path, name = key.split(".")
+        owner = result
+        for part in path:
+            owner = getattr(owner, part, None)
+        before = getattr(owner, name, None)
+        if isinstance(before, bool) or not isinstance(before, int):
+            numbers = sorted(n for n, v in vars(config).items() if isinstance(v, int) and not isinstance(v, bool))
+            known = [n for n in numbers if not n.startswith("_") and not n.endswith("token_id")]
+            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. Sizes: {known}.")
+        after = new_size(wanted, before, key)
+        if after < before:
+            raise SizeError(f"'{key}' is {before}; {after} is smaller, and growth never shrinks. Ask for more.")
+        setattr(owner, name, after)
+    return result
+
+
+def _check_files(folder: Folder, teacher: nn.Module) -> None:
+    """Every tensor of the model is in the files, at the shape that the config says, and nothing else is."""
+    ties = tied_names(teacher)
+    expected = {name: tuple(t.shape) for name, t in teacher.state_dict().items()}
+    missing = [n for n in expected if n not in folder.tensors and n not in ties]
+    unknown = [n for n in folder.tensors if n not in expected]
+    if missing and unknown:
+        raise NeedsMemory(f"the files have other names than the modules ('{unknown[0]}'; '{missing[0]}').")
+    if missing:
+        raise CheckpointError(f"the files lack '{missing[0]}', which {type(teacher).__name__} has.")
+    if unknown:
+        raise CheckpointError(f"the files hold '{unknown[0]}', which {type(teacher).__name__} doesn't have.")
+    for name, stored in folder.tensors.items():
+        if stored.shape != expected[name]:
+            raise CheckpointError(
+                f"'{name}' is {list(stored.shape)} in {stored.file.name} and {list(expected[name])} by the config."
+            )
+
+
+def _small(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module:
+    try:
+        return shallow(model, config, lists)
+    except CheckpointError:
+        return model
+
+
+def _edits(
+    folder: Folder,
+    teacher: nn.Module,
+    small: nn.Module,
+    analysis: Analysis,
+    lists: list[Layers],
+    config: Any,
+    depth: DepthRequest,
+) -> tuple[dict[str, BlockEdit], Any]:
+    """The stacks that get deeper, by their lists, and the config with its per-layer lists in the new order."""
+    try:
+        first = bare_model(folder.model_class, _with_lists(config, folder.config, {}))
+    except CheckpointError:
+        first = None
+    counts = _new_counts(teacher, folder.config, config, lists) if first is None else _lengths(first, lists)
+    stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
+    edits: dict[str, BlockEdit] = {}
+    for layers in lists:
+        new = counts[layers.path] - len(layers)
+        if new <= 0:
+            continue
+        stack = stacks.get(layers.path)
+        if stack is None or stack.first != 0 or len(stack) < min(layers.needed, len(layers)):
+            raise NeedsMemory(f"'{layers.path}' is no plain stack of blocks.")
+        several = len(set(layers.kinds)) > 1
+        positions = depth.positions or ("append" if several and not _has_lists(folder.config, layers) else "spread")
+        found = order(len(layers), new, depth.init, positions, layers.path)
+        blocks = tuple(stack.blocks[layers.kinds.index(kind)] for kind in layers.kinds)
+        whole = Stack(layers.path, layers.path, tuple(map(str, range(len(layers)))), 0, blocks)
+        edit = block_edit(analysis.sites.inference, whole, found, depth.init, fixed_eps=True)
+        if edit.init in ("random", "zero-random"):
+            raise NeedsMemory("fresh layers are drawn as their class does, which needs the model in memory.")
+        edits[layers.path] = edit
+    return edits, _with_lists(config, folder.config, edits)
+
+
+def _has_lists(config: Any, layers: Layers) -> bool:
+    from net2net.build._config import sequences
+
+    return any(len(items) == len(layers) for _, items in sequences(config))
+
+
+def _with_lists(config: Any, before: Any, edits: Mapping[str, BlockEdit]) -> Any:
+    """The config with lists that have an entry for each layer put in the order of the new layers."""
+    from net2net.build._config import sequences
+
+    result = copy.deepcopy(config)
+    for edit in edits.values():
+        for key, items in sequences(before):
+            if len(items) == len(edit.stack):
+                set_key(result, key, [items[source] for source, _ in edit.order])
+    return result
+
+
+def _lengths(model: nn.Module, lists: list[Layers]) -> dict[str, int]:
+    return {layers.path: len(model.get_submodule(layers.path)) for layers in lists}  # type: ignore[arg-type]
+
+
+def _new_counts(teacher: nn.Module, before: Any, after: Any, lists: list[Layers]) -> dict[str, int]:
+    """How long the lists of layers will be, where a config with per-layer lists isn't valid before these are."""
+    from net2net.build._config import numbers
+
+    new = dict(numbers(after))
+    changed = {number: new[key] for key, number in numbers(before) if new.get(key, number) != number}
+    return {layers.path: int(changed.get(len(layers), len(layers))) for layers in lists}
+
+
+def _small_student(
+    teacher: nn.Module, config: Any, before: Any, lists: list[Layers], edits: Mapping[str, BlockEdit]
+) -> nn.Module:
+    """The student with the layers of the small teacher: the same kinds in the same order."""
+    student = bare_model(type(teacher), config)
+    longer = [
+        Layers(lay.path, lay.kinds + (0,) * (len(edits[lay.path].order) - len(lay) if lay.path in edits else 0))
+        for lay in lists
+    ]
+    try:
+        return shallow(student, config, longer, before if not edits else None)
+    except CheckpointError as error:
+        raise NeedsMemory(str(error)) from error
+
+
+def _width(
+    small: nn.Module, analysis: Analysis, student: nn.Module, inputs: Inputs, options: WidthOptions
+) -> tuple[Plan, dict[Any, Any]]:
+    """The plan of the small models, and what it changes in the config: a norm's eps."""
+    plan = plan_between(small, analysis, student, inputs, options)
+    try:
+        return plan, eps_changes(small, plan.attributes)
+    except EpsError:
+        if options.how is not None:
+            raise
+    return plan_between(small, analysis, student, inputs, options, keep_eps=True), {}
+
+
+def _check_kinds(teacher: nn.Module, student: nn.Module, lists: list[Layers], edits: Mapping[str, BlockEdit]) -> None:
+    """Layers of one kind must stay of one kind: a class may make a layer what it is by its place."""
+    theirs = {layers.path: layers for layers in lists_of_layers(student)}
+    for layers in lists:
+        edit, other = edits.get(layers.path), theirs.get(layers.path)
+        if edit is None or other is None:
+            continue
+        seen: dict[int, int] = {}
+        for index, (source, _) in enumerate(edit.order):
+            if seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
+                raise OptionError(
+                    f"{type(teacher).__name__} makes layer {index} of '{layers.path}' another kind of layer than layer "
+                    f"{source} of the teacher. positions='append' leaves every layer where it is."
+                )
+
+
+def _tensors(
+    folder: Folder,
+    teacher: nn.Module,
+    student: nn.Module,
+    lists: list[Layers],
+    edits: Mapping[str, BlockEdit],
+    width: Plan,
+) -> dict[str, TensorPlan]:
+    """How every tensor of the student is made, by the names in the files."""
+    ties, mine = tied_names(student), tied_names(teacher)
+    shapes = {name: tuple(t.shape) for name, t in student.state_dict().items()}
+    found: dict[str, TensorPlan] = {}
+    for name, shape in shapes.items():
+        if name in ties:
+            continue
+        source, template, change = name, name, None
+        for layers in lists:
+            if name.startswith(layers.path + "."):
+                index, _, rest = name.removeprefix(layers.path + ".").partition(".")
+                edit = edits.get(layers.path)
+                old = edit.order[int(index)][0] if edit is not None else int(index)
+                source = f"{layers.path}.{old}.{rest}"
+                template = f"{layers.path}.{layers.kinds.index(layers.kinds[old])}.{rest}"
+                change = edit.changes.get((int(index), rest)) if edit is not None else None
+        plan = width.tensors.get(template)
+        if plan is None:
+            plan = TensorPlan(shape, (None,) * len(shape))
+        plan = replace(plan, source=mine.get(source, source))
+        if change is not None and change.fill == "values":
+            plan = replace(plan, fill="values", values=np.full((1,), change.number))
+        elif change is not None:
+            plan = replace(plan, scale=plan.scale * change.scale)
+        if plan.shape != shape:
+            raise NeedsMemory(f"'{name}' would be {list(shape)} by its class and {list(plan.shape)} by the plan.")
+        assert plan.source is not None
+        if plan.source not in folder.tensors:  # a tied tensor may be stored under its other name
+            plan = replace(plan, source=next(n for n, first in mine.items() if first == plan.source))
+        found[name] = plan
+    return found
