@@ -14,7 +14,7 @@ from net2net._combine import one_growth
 from net2net._initialise import initial_values
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
-from net2net.build import NewSizes, compare
+from net2net.build import NewSizes, changed_buffers, compare
 from net2net.capture import Inputs, capture, structural_copy
 from net2net.deepening import deepen
 from net2net.depth import LayerPlace, find_layers, find_stacks
@@ -154,6 +154,8 @@ def _wider(
     warn_of_twins(plan, options)
     initial = initial_values(student, options.seed) if options.how == "random_pad" else None
     state = grow_state(plan, state_of(source, analysis), initial)
+    for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
+        del state[name]
     trial = loaded(prepared, state, plan)
     growth = proved(source, trial, plan, analysis, inputs)
     if deeper is not None:
@@ -183,5 +185,6 @@ def plan_between(
     wanted = {names[a]: (a, s) for a, s in after.items()}
     plan = plan_width(analysis.sites, wanted, options, keep_eps=keep_eps)
     known = {(value, new) for value, new in eps_changes(teacher, plan)}
-    constants = compare(NewSizes(analysis.sites, after), graph, known)
+    buffers = changed_buffers(teacher, {"": student})
+    constants = compare(NewSizes(analysis.sites, after), graph, known, buffers)
     return compensate(plan, analysis.sites, constants)

@@ -5,7 +5,7 @@ from net2net.build._config import EpsError
 from net2net.build._deeper import draft_deeper
 from net2net.build._restructure import Skeleton
 from net2net.build._sizes import NewSizes
-from net2net.build._student import Blueprint, draft, fill
+from net2net.build._student import Blueprint, changed_buffers, draft, fill
 
 __all__ = [
     "Blueprint",
@@ -13,6 +13,7 @@ __all__ = [
     "Mismatch",
     "NewSizes",
     "Skeleton",
+    "changed_buffers",
     "compare",
     "draft",
     "draft_deeper",

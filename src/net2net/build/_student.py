@@ -69,7 +69,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
             student = structural_copy(teacher, bare)
             _furnish(student, plan, sizes, settings, donors)
             _drop_memory(student)
-            yield Blueprint(student, settings, donors, _changed_buffers(teacher, donors), resized)
+            yield Blueprint(student, settings, donors, changed_buffers(teacher, donors), resized)
 
 
 def fill(
@@ -140,7 +140,7 @@ def _resized(teacher: nn.Module, donors: dict[str, nn.Module], sizes: NewSizes) 
     return found
 
 
-def _changed_buffers(teacher: nn.Module, donors: dict[str, nn.Module]) -> dict[str, float]:
+def changed_buffers(teacher: nn.Module, donors: dict[str, nn.Module]) -> dict[str, float]:
     """Buffers that are no part of a checkpoint and that a donor computes as a multiple of the teacher's."""
     found = {}
     for path, donor in donors.items():

@@ -1,7 +1,8 @@
 """Checkpoints of Hugging Face models, of any size: planned without weights, streamed, verified from the files."""
 
+from net2net.huggingface._beside import EXTRA_FILES, CheckpointGrowth
 from net2net.huggingface._folder import Folder, open_folder
-from net2net.huggingface._grow import EXTRA_FILES, CheckpointGrowth, grow_checkpoint
+from net2net.huggingface._grow import grow_checkpoint
 from net2net.huggingface._plan import NeedsMemory
 
 __all__ = ["EXTRA_FILES", "CheckpointGrowth", "Folder", "NeedsMemory", "grow_checkpoint", "open_folder"]

@@ -6,9 +6,8 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,42 +18,19 @@ from net2net.apply import make_piece, pieces, root_mean_square
 from net2net.capture import named_outputs
 from net2net.depth import Positions
 from net2net.errors import CheckpointError, OptionError, VerificationError
+from net2net.huggingface._beside import CheckpointGrowth, complete, summary
 from net2net.huggingface._folder import Folder, open_folder
-from net2net.huggingface._plan import CheckpointPlan, DepthRequest, plan_checkpoint
+from net2net.huggingface._memory import grow_in_memory
+from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
 from net2net.huggingface._stream import streaming_model
 from net2net.huggingface._write import JOURNAL, Slot, layout, write
 from net2net.plan import NoiseSpec, Plan, WidthOptions
 from net2net.request import Size
 from net2net.verify import Verification, relative_error
 
-# What a folder holds beside weights and config, and a bigger model uses unchanged.
-EXTRA_FILES = (
-    "tokenizer*", "vocab*", "merges.txt", "*.model", "*.spm", "special_tokens_map.json", "added_tokens.json",
-    "chat_template*", "*processor_config.json", "generation_config.json",
-)  # fmt: skip
-PLAN_FILE = "net2net-plan.safetensors"
 _ROWS = 2**22
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class CheckpointGrowth:
-    """A checkpoint that was grown, or that would be: the plan, its sizes in bytes, and the proof (None: a dry run)."""
-
-    target: Path
-    plan: Plan
-    parameters: tuple[int, int]
-    bytes: tuple[int, int]
-    verification: Verification | None
-
-    def __str__(self) -> str:
-        (before, after), (small, large) = self.parameters, self.bytes
-        head = (
-            f"{before / 1e6:,.2f} M parameters, {small / 1e6:,.1f} MB -> {after / 1e6:,.2f} M, {large / 1e6:,.1f} MB "
-            f"of disk at {self.target}"
-        )
-        return f"{self.plan}\n{head}" + (f"\n{self.verification}" if self.verification else "\nnothing was written")
 
 
 def grow_checkpoint(
@@ -102,7 +78,13 @@ def grow_checkpoint(
     if target.exists():
         raise CheckpointError(f"{target} exists already; name a new folder.")
     folder = open_folder(source)
-    planned = plan_checkpoint(folder, sizes, WidthOptions(how, shares, noise, seed), DepthRequest(init, positions))
+    options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
+    try:
+        planned = plan_checkpoint(folder, sizes, options, depth)
+    except NeedsMemory as reason:
+        if dry_run:
+            raise
+        return grow_in_memory(folder, target, sizes, options, depth, dtype, max_shard_size, str(reason))
     slots = layout(_outputs(folder, planned, dtype), _bytes(max_shard_size))
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
     length = sum(slot.length for slot in slots)
@@ -121,9 +103,11 @@ def grow_checkpoint(
             progress("writing", finished, length)
 
     sums = write(partial, slots, lambda slot: _pieces(folder, planned.plan, slot), done)
-    _complete(partial, folder, planned, sums)
+    planned.config.save_pretrained(partial)
+    complete(partial, folder, planned.plan)
+    (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
     verification = _verified(folder, partial, planned)
-    (partial / "growth.json").write_text(json.dumps(_summary(found, verification), indent=2) + "\n")
+    (partial / "growth.json").write_text(json.dumps(summary(found, verification), indent=2) + "\n")
     (partial / JOURNAL).unlink()
     (partial / "request.json").unlink()
     partial.rename(target)
@@ -195,32 +179,6 @@ def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:
     return pieces(slot.name, tensor, rows, plan.seed, read, rms, make_piece)
 
 
-def _complete(partial: Path, folder: Folder, planned: CheckpointPlan, sums: dict[str, str]) -> None:
-    """Everything in the folder but the weights."""
-    config: Any = planned.config
-    config.save_pretrained(partial)
-    for pattern in EXTRA_FILES:
-        for file in folder.path.glob(pattern):
-            if file.is_file():
-                shutil.copyfile(file, partial / file.name)
-    planned.plan.save(partial / PLAN_FILE)
-    (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
-    (partial / "README.md").write_text(_card(planned))
-
-
-def _card(planned: CheckpointPlan) -> str:
-    plan = planned.plan
-    lines = [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in plan.widenings]
-    lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in plan.deepenings]
-    return (
-        "---\nlibrary_name: transformers\ntags:\n- net2net\n---\n\n"
-        f"# Grown with net2net {plan.version}\n\n"
-        f"Preserves the function of its teacher: {plan.preserves}. Seed {plan.seed}.\n\n"
-        + "\n".join(lines)
-        + f"\n\n`{PLAN_FILE}` says where every entry comes from; `checksums.json` has the CRC-32 of every tensor.\n"
-    )
-
-
 def _verified(folder: Folder, partial: Path, planned: CheckpointPlan) -> Verification:
     """Both checkpoints on the same inputs, each module's weights read when it runs."""
     student = open_folder(partial)
@@ -245,19 +203,3 @@ def _verified(folder: Folder, partial: Path, planned: CheckpointPlan) -> Verific
             "something that changed."
         )
     return found
-
-
-def _summary(found: CheckpointGrowth, verification: Verification) -> dict[str, Any]:
-    plan = found.plan
-    return {
-        "version": plan.version,
-        "seed": plan.seed,
-        "preserves": plan.preserves,
-        "parameters": list(found.parameters),
-        "bytes": list(found.bytes),
-        "dimensions": [{"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings],
-        "depth": [{"place": d.place, "from": d.before, "to": d.after, "init": d.init} for d in plan.deepenings],
-        "max_relative_error": verification.max_relative_error,
-        "tolerance": verification.tolerance,
-        "dtype": verification.dtype,
-    }

@@ -44,7 +44,7 @@ def lists_of_layers(model: nn.Module) -> list[Layers]:
         inside = any(path.startswith(f"{layers.path}.") for layers in found)
         if isinstance(module, nn.ModuleList) and len(module) > 1 and not inside:
             kinds = _kinds(list(module))
-            if len(set(kinds)) < len(kinds):
+            if len(set(map(type, module))) == 1 or len(set(kinds)) < len(kinds):
                 found.append(Layers(path, kinds))
     return found
 
@@ -71,14 +71,14 @@ def _plain(layer: nn.Module) -> Iterator[tuple[str, Any]]:
                 yield f"{path}.{name}", value
 
 
-def shallow(model: nn.Module, config: Any, lists: list[Layers], templates: Any = None) -> nn.Module:
+def shallow(model: nn.Module, config: Any, lists: list[Layers], like: Any = None) -> nn.Module:
     """A model with only the needed layers of each list.
 
     Args:
         model: the whole model, without weights.
         config: its config.
         lists: its lists of layers.
-        templates: a config whose per-layer lists are used in place of the config's own.
+        like: a config whose per-layer lists begin with the entries that the shallow model's lists shall have.
 
     Raises:
         CheckpointError: no config gives it; then the whole model has to do.
@@ -87,15 +87,16 @@ def shallow(model: nn.Module, config: Any, lists: list[Layers], templates: Any =
     for layers in lists:
         if layers.path not in wanted:
             continue
-        config = _shorter(model, config, layers, wanted, templates)
+        config = _shorter(model, config, layers, wanted, like or config)
     return bare_model(type(model), config)
 
 
-def _shorter(model: nn.Module, config: Any, layers: Layers, wanted: dict[str, int], templates: Any) -> Any:
+def _shorter(model: nn.Module, config: Any, layers: Layers, wanted: dict[str, int], like: Any) -> Any:
     count, needed = len(model.get_submodule(layers.path)), layers.needed  # type: ignore[arg-type]
     keys = [key for key, number in numbers(config) if isinstance(number, int) and number == count]
     keys.sort(key=lambda key: not _ABOUT_DEPTH.search(str(key[-1] if isinstance(key[-1], str) else key[-2])))
-    lists = {key: items[:needed] for key, items in sequences(templates or config) if len(items) == len(layers)}
+    own = [key for key, items in sequences(config) if len(items) == count]
+    lists = {key: items[:needed] for key, items in sequences(like) if key in own}
     for size, with_lists in itertools.product((1, 2), (True, False)):
         for some in itertools.islice(itertools.combinations(keys, size), 24):
             trial = copy.deepcopy(config)
@@ -131,3 +132,9 @@ def depends_on_depth(model: nn.Module, other: nn.Module, lists: list[Layers]) ->
                 if theirs.get(name, value) != value:
                     return f"{path}{name}"
     return None
+
+
+def different_numbers(layer: nn.Module, other: nn.Module) -> set[str]:
+    """Names of the floating-point settings in which two layers differ."""
+    mine, theirs = dict(_plain(layer)), dict(_plain(other))
+    return {n for n, v in mine.items() if isinstance(v, float) and theirs.get(n, v) != v}

@@ -16,12 +16,13 @@ from net2net.build._config import EpsError, eps_changes, set_key
 from net2net.capture import Inputs
 from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, order
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import CheckpointError, OptionError, SizeError, UnknownNameError
+from net2net.errors import CheckpointError, OptionError
+from net2net.huggingface._config import new_config
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 from net2net.huggingface._inputs import from_config
-from net2net.huggingface._layers import Layers, depends_on_depth, lists_of_layers, shallow
+from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
 from net2net.plan import Plan, TensorPlan, WidthOptions
-from net2net.request import Size, new_size
+from net2net.request import Size
 from net2net.transferring import plan_between
 
 
@@ -78,6 +79,10 @@ def plan_checkpoint(
         set_key(config, key, value)
     student = bare_model(folder.model_class, config)
     _check_kinds(teacher, student, lists, edits)
+    known = {f"{path}.{name}" for path, values in width.attributes.items() for name in values}
+    found = _changed_by_depth((teacher, student), (small, student_small), lists, edits, known)
+    if found is not None:
+        raise NeedsMemory(f"'{found}' depends on the number of layers.")
     tensors = _tensors(folder, teacher, student, lists, edits, width)
     plan = Plan(
         tensors,
@@ -95,30 +100,6 @@ def plan_checkpoint(
 
 def _rank(preserves: str) -> int:
     return ("exact", "approximate", "none").index(preserves)
-
-
-def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
-    """The config with the sizes asked for: {"hidden_size": "2x", "num_hidden_layers": 32, "text_config.x": ...}.
-
-    Raises:
-        UnknownNameError, SizeError: a key or a size doesn't work.
-    """
-    result = copy.deepcopy(config)
-    for key, wanted in sizes.items():
-        *path, name = key.split(".")
-        owner = result
-        for part in path:
-            owner = getattr(owner, part, None)
-        before = getattr(owner, name, None)
-        if isinstance(before, bool) or not isinstance(before, int):
-            numbers = sorted(n for n, v in vars(config).items() if isinstance(v, int) and not isinstance(v, bool))
-            known = [n for n in numbers if not n.startswith("_") and not n.endswith("token_id")]
-            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. Sizes: {known}.")
-        after = new_size(wanted, before, key)
-        if after < before:
-            raise SizeError(f"'{key}' is {before}; {after} is smaller, and growth never shrinks. Ask for more.")
-        setattr(owner, name, after)
-    return result
 
 
 def _check_files(folder: Folder, teacher: nn.Module) -> None:
@@ -169,13 +150,14 @@ def _edits(
         if new <= 0:
             continue
         stack = stacks.get(layers.path)
-        if stack is None or stack.first != 0 or len(stack) < min(layers.needed, len(layers)):
+        if stack is None or stack.first + len(stack) < min(layers.needed, len(layers)):
             raise NeedsMemory(f"'{layers.path}' is no plain stack of blocks.")
         several = len(set(layers.kinds)) > 1
         positions = depth.positions or ("append" if several and not _has_lists(folder.config, layers) else "spread")
-        found = order(len(layers), new, depth.init, positions, layers.path)
-        blocks = tuple(stack.blocks[layers.kinds.index(kind)] for kind in layers.kinds)
-        whole = Stack(layers.path, layers.path, tuple(map(str, range(len(layers)))), 0, blocks)
+        start, names = stack.first, tuple(map(str, range(len(layers))))
+        found = order(len(layers) - start, new, depth.init, positions, layers.path)
+        blocks = tuple(stack.blocks[layers.kinds.index(kind) - start] for kind in layers.kinds[start:])
+        whole = Stack(layers.path, layers.path, names, start, blocks)
         edit = block_edit(analysis.sites.inference, whole, found, depth.init, fixed_eps=True)
         if edit.init in ("random", "zero-random"):
             raise NeedsMemory("fresh layers are drawn as their class does, which needs the model in memory.")
@@ -196,9 +178,15 @@ def _with_lists(config: Any, before: Any, edits: Mapping[str, BlockEdit]) -> Any
     result = copy.deepcopy(config)
     for edit in edits.values():
         for key, items in sequences(before):
-            if len(items) == len(edit.stack):
-                set_key(result, key, [items[source] for source, _ in edit.order])
+            if len(items) == len(edit.stack.children):
+                set_key(result, key, [items[source] for source in _sources(edit)])
     return result
+
+
+def _sources(edit: BlockEdit) -> list[int]:
+    """For every layer of the student's list, the layer of the teacher's that it is or copies."""
+    first = edit.stack.first
+    return [*range(first), *(first + source for source, _ in edit.order)]
 
 
 def _lengths(model: nn.Module, lists: list[Layers]) -> dict[str, int]:
@@ -224,7 +212,7 @@ def _small_student(
         for lay in lists
     ]
     try:
-        return shallow(student, config, longer, before if not edits else None)
+        return shallow(student, config, longer, before)
     except CheckpointError as error:
         raise NeedsMemory(str(error)) from error
 
@@ -250,12 +238,31 @@ def _check_kinds(teacher: nn.Module, student: nn.Module, lists: list[Layers], ed
         if edit is None or other is None:
             continue
         seen: dict[int, int] = {}
-        for index, (source, _) in enumerate(edit.order):
+        for index, source in enumerate(_sources(edit)):
             if seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
                 raise OptionError(
                     f"{type(teacher).__name__} makes layer {index} of '{layers.path}' another kind of layer than layer "
                     f"{source} of the teacher. positions='append' leaves every layer where it is."
                 )
+
+
+def _changed_by_depth(
+    whole: tuple[nn.Module, nn.Module],
+    small: tuple[nn.Module, nn.Module],
+    lists: list[Layers],
+    edits: Mapping[str, BlockEdit],
+    known: set[str],
+) -> str | None:
+    """A number in the first layer that is another one in the student because that is deeper; `known` ones aside."""
+    for layers in lists:
+        if layers.path in edits and _sources(edits[layers.path])[0] == 0:
+            path = f"{layers.path}.0"
+            by_depth = different_numbers(*(m.get_submodule(path) for m in whole))
+            by_width = different_numbers(*(m.get_submodule(path) for m in small))
+            odd = [n for n in sorted(by_depth - by_width) if f"{path}.{n.lstrip('.')}" not in known]
+            if odd:
+                return f"{path}.{odd[0].lstrip('.')}"
+    return None
 
 
 def _tensors(
@@ -278,10 +285,10 @@ def _tensors(
             if name.startswith(layers.path + "."):
                 index, _, rest = name.removeprefix(layers.path + ".").partition(".")
                 edit = edits.get(layers.path)
-                old = edit.order[int(index)][0] if edit is not None else int(index)
+                old = _sources(edit)[int(index)] if edit is not None else int(index)
                 source = f"{layers.path}.{old}.{rest}"
                 template = f"{layers.path}.{layers.kinds.index(layers.kinds[old])}.{rest}"
-                change = edit.changes.get((int(index), rest)) if edit is not None else None
+                change = edit.changes.get((int(index) - edit.stack.first, rest)) if edit is not None else None
         plan = width.tensors.get(template)
         if plan is None:
             plan = TensorPlan(shape, (None,) * len(shape))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from net2net.verify import Verification
 
 
+# A number among the parts of a path: the place in a list.
+_INDEX = re.compile(r"(?<![^.'])\d+(?![^.'])")
 # How the reason of an axis begins that lives inside one tensor only.
 UNCARRIED = "no value of the network has this axis"
 
@@ -60,7 +62,7 @@ def place_rows(analysis: Analysis) -> list[DepthPlace]:
     """Where a network can be made deeper: stacks of blocks, and layers; what repeats in every block is shown once."""
     shown: dict[tuple[str, ...], DepthPlace] = {}
     for place in analysis.places.values():
-        name, reason = (re.sub(r"\d+", "*", text) for text in (place.name, place.reason))
+        name, reason = (_INDEX.sub("*", text) for text in (place.name, place.reason))
         key = (name, place.growth, reason) if place.kind == "layer" else (place.name,)
         shown[key] = replace(place, name=name, reason=reason) if key in shown else place
     return list(shown.values())

@@ -1,0 +1,76 @@
+"""What is written beside the weights: the plan, a model card, a summary; and what the caller gets."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from net2net.huggingface._folder import Folder
+from net2net.plan import Plan
+from net2net.verify import Verification
+
+# What a folder holds beside weights and config, and a bigger model uses unchanged.
+EXTRA_FILES = (
+    "tokenizer*", "vocab*", "merges.txt", "*.model", "*.spm", "special_tokens_map.json", "added_tokens.json",
+    "chat_template*", "*processor_config.json", "generation_config.json",
+)  # fmt: skip
+PLAN_FILE = "net2net-plan.safetensors"
+
+
+@dataclass(frozen=True)
+class CheckpointGrowth:
+    """A checkpoint that was grown, or that would be: the plan, its sizes in bytes, and the proof (None: a dry run)."""
+
+    target: Path
+    plan: Plan
+    parameters: tuple[int, int]
+    bytes: tuple[int, int]
+    verification: Verification | None
+
+    def __str__(self) -> str:
+        (before, after), (small, large) = self.parameters, self.bytes
+        head = (
+            f"{before / 1e6:,.2f} M parameters, {small / 1e6:,.1f} MB -> {after / 1e6:,.2f} M, {large / 1e6:,.1f} MB "
+            f"of disk at {self.target}"
+        )
+        return f"{self.plan}\n{head}" + (f"\n{self.verification}" if self.verification else "\nnothing was written")
+
+
+def complete(partial: Path, folder: Folder, plan: Plan) -> None:
+    """Add what a folder has beside weights and config: tokenizer, model card, and the plan itself."""
+    for pattern in EXTRA_FILES:
+        for file in folder.path.glob(pattern):
+            if file.is_file():
+                shutil.copyfile(file, partial / file.name)
+    plan.save(partial / PLAN_FILE)
+    (partial / "README.md").write_text(_card(plan))
+
+
+def _card(plan: Plan) -> str:
+    lines = [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in plan.widenings]
+    lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in plan.deepenings]
+    return (
+        "---\nlibrary_name: transformers\ntags:\n- net2net\n---\n\n"
+        f"# Grown with net2net {plan.version}\n\n"
+        f"Preserves the function of its teacher: {plan.preserves}. Seed {plan.seed}.\n\n"
+        + "\n".join(lines)
+        + f"\n\n`{PLAN_FILE}` says where every entry comes from; `checksums.json` has the CRC-32 of every tensor.\n"
+    )
+
+
+def summary(found: CheckpointGrowth, verification: Verification) -> dict[str, Any]:
+    plan = found.plan
+    return {
+        "version": plan.version,
+        "seed": plan.seed,
+        "preserves": plan.preserves,
+        "parameters": list(found.parameters),
+        "bytes": list(found.bytes),
+        "dimensions": [{"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings],
+        "depth": [{"place": d.place, "from": d.before, "to": d.after, "init": d.init} for d in plan.deepenings],
+        "max_relative_error": verification.max_relative_error,
+        "tolerance": verification.tolerance,
+        "dtype": verification.dtype,
+    }

@@ -1,0 +1,93 @@
+"""The way for checkpoints whose files or layers can't be streamed: grown in memory, saved by their own class."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from net2net.build._config import eps_changes, set_key
+from net2net.errors import CheckpointError, VerificationError
+from net2net.huggingface._beside import CheckpointGrowth, complete, summary
+from net2net.huggingface._config import new_config
+from net2net.huggingface._folder import Folder, open_folder
+from net2net.huggingface._inputs import from_config
+from net2net.plan import Plan, WidthOptions
+from net2net.request import Size
+from net2net.transferring import transfer
+from net2net.verify import verify
+
+
+def grow_in_memory(
+    folder: Folder,
+    target: Path,
+    sizes: Mapping[str, Size],
+    options: WidthOptions,
+    depth: Any,
+    dtype: str | None,
+    max_shard_size: str,
+    reason: str,
+) -> CheckpointGrowth:
+    """`grow_checkpoint` for one that fits into memory; `reason` says why it isn't streamed.
+
+    Raises:
+        GrowthError: the request can't be met exactly.
+    """
+    model_class: Any = folder.model_class
+    teacher = model_class.from_pretrained(folder.path, dtype="auto", local_files_only=True).eval()
+    config = new_config(folder.config, sizes)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            student = model_class(config).to(teacher.dtype).eval()
+    except Exception as error:  # whatever a constructor says no with
+        raise CheckpointError(f"{model_class.__name__} can't be constructed at these sizes: {error}.") from error
+    inputs = from_config(model_class, folder.config, options.seed)
+    growth = transfer(
+        teacher,
+        student,
+        inputs,
+        how=options.how,
+        shares=options.shares,
+        noise=options.noise,
+        init=depth.init,
+        positions=depth.positions,
+        seed=options.seed,
+    )
+    attributes = {**(growth.plan.earlier.attributes if growth.plan.earlier else {}), **growth.plan.attributes}
+    for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
+        set_key(student.config, key, value)
+    if dtype is not None:
+        student.to(getattr(torch, dtype))
+    partial = target.absolute().with_name(f".{target.absolute().name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    student.save_pretrained(partial, max_shard_size=max_shard_size)
+    complete(partial, folder, growth.plan)
+    loaded = model_class.from_pretrained(partial, dtype="auto", local_files_only=True)
+    again = verify(student, loaded, inputs)
+    if not again.passed:
+        shutil.rmtree(partial)
+        raise VerificationError(
+            "the student was grown and verified, but its folder doesn't load as the same function: relative error "
+            f"{again.max_relative_error:.1e}. Its config has no word for something that changed. Nothing is written."
+        )
+    counts = tuple(sum(t.numel() for t in m.parameters()) for m in (teacher, student))
+    plan: Plan = growth.plan
+    found = CheckpointGrowth(
+        target, plan, (counts[0], counts[1]), (folder.bytes(), open_folder(partial).bytes()), growth.verification
+    )
+    content = {**summary(found, growth.verification), "in_memory": reason}
+    (partial / "growth.json").write_text(json.dumps(content, indent=2) + "\n")
+    partial.rename(target)
+    return found
+
+
+def _before(teacher: Any, attributes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The attributes of modules that the teacher has too: new blocks follow them."""
+    paths = dict(teacher.named_modules())
+    return {path: dict(values) for path, values in attributes.items() if path in paths}
