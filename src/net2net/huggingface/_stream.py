@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from net2net.apply._pieces import PIECE
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 
 
@@ -22,10 +25,13 @@ def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
     for path, module in model.named_modules():
         own = [name for name, p in module._parameters.items() if p is not None]
         kept = [name for name in module._buffers if (f"{path}.{name}" if path else name) in names]
-        if own or kept:
-            source = {name: names[f"{path}.{name}" if path else name] for name in (*own, *kept)}
-            bare = {name: module._parameters[name] for name in own}
-            _hook(module, folder, source, bare, dtype)
+        source = {name: names[f"{path}.{name}" if path else name] for name in (*own, *kept)}
+        if type(module) is nn.Linear:
+            module.forward = _linear(folder, source, dtype)  # type: ignore[method-assign, assignment]
+        elif type(module) is nn.Embedding:
+            module.forward = _embedding(folder, source["weight"], dtype)  # type: ignore[method-assign, assignment]
+        elif source:
+            _hook(module, folder, source, {name: module._parameters[name] for name in own}, dtype)
     return model
 
 
@@ -35,6 +41,33 @@ def _stored(name: str, folder: Folder, ties: dict[str, str]) -> str:
         return name
     first = ties.get(name, name)
     return next(n for n in (first, *(n for n, f in ties.items() if f == first)) if n in folder.tensors)
+
+
+def _linear(folder: Folder, source: dict[str, str], dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A linear layer that reads its weight in runs of rows: a head over a large vocabulary never is in memory."""
+    outputs, inputs = folder.tensors[source["weight"]].shape
+    step = max(1, PIECE // inputs)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        bias = folder.read(source["bias"]).to(dtype) if "bias" in source else None
+        parts = []
+        for start in range(0, outputs, step):
+            rows = np.arange(start, min(start + step, outputs))
+            shift = None if bias is None else bias[start : start + step]
+            parts.append(nn.functional.linear(x, folder.read(source["weight"], rows).to(dtype), shift))
+        return torch.cat(parts, -1)
+
+    return forward
+
+
+def _embedding(folder: Folder, name: str, dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A table of which only the rows that are asked for are read."""
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        rows, places = torch.unique(ids, return_inverse=True)
+        return folder.read(name, rows.numpy()).to(dtype)[places]
+
+    return forward
 
 
 def _hook(
