@@ -21,6 +21,7 @@ from net2net.errors import (
 )
 from net2net.growing import grow
 from net2net.growth import Growth
+from net2net.huggingface import grow_checkpoint
 from net2net.plan import NoiseSpec, Plan
 from net2net.transferring import transfer
 from net2net.verify import Verification, verify
@@ -50,6 +51,7 @@ __all__ = [
     "analyze",
     "deepen",
     "grow",
+    "grow_checkpoint",
     "transfer",
     "verify",
     "widen",

@@ -33,6 +33,8 @@ def match_sizes(analysis: Analysis, student: Graph) -> dict[Atom, int]:
     for ours, theirs in zip(left, right, strict=False):
         if ours.op != theirs.op:
             raise StudentMismatchError(f"where the teacher runs {ours.where}, the student runs {theirs.where}.")
+        if len(ours.outputs) != len(theirs.outputs):
+            raise StudentMismatchError(f"{ours.where} has {len(theirs.outputs)} results in the student.")
         for a, b in zip(ours.outputs, theirs.outputs, strict=True):
             if len(a.shape) == len(b.shape):
                 equations += [(t, s, ours.where) for t, s in zip(inference.of(a), b.shape, strict=True)]

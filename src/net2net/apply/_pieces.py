@@ -19,7 +19,7 @@ Read = Callable[[npt.NDArray[np.int64]], torch.Tensor]
 # Makes a tensor of the student from the teacher's entries, a plan, their root mean square and a generator.
 Make = Callable[[torch.Tensor, TensorPlan, float, torch.Generator], torch.Tensor]
 
-PIECE = 2**22  # entries of the student's tensor that are made at a time
+PIECE = 2**20  # entries of the student's tensor that are made at a time
 
 
 def bounds(plan: TensorPlan) -> list[tuple[int, int]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,11 @@ from net2net.plan import NoiseSpec, Plan, WidthOptions
 from net2net.request import Size
 from net2net.verify import Verification, relative_error
 
-_ROWS = 2**22
+_ROWS = 2**20
+# Above this many bytes of weights the proof runs in float32.
+_FLOAT64_BYTES = 2**30
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+Outputs = tuple[dict[str, Any], torch.dtype]
 Progress = Callable[[str, int, int], None]
 
 
@@ -85,7 +89,7 @@ def grow_checkpoint(
         if dry_run:
             raise
         return grow_in_memory(folder, target, sizes, options, depth, dtype, max_shard_size, str(reason))
-    slots = layout(_outputs(folder, planned, dtype), _bytes(max_shard_size))
+    slots = layout(_wanted(folder, planned, dtype), _bytes(max_shard_size))
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
     length = sum(slot.length for slot in slots)
     found = CheckpointGrowth(target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), None)
@@ -93,6 +97,7 @@ def grow_checkpoint(
     _check_disk(partial, length)
     if dry_run:
         return found
+    reference = _reference(folder, planned)
     _prepare(partial, planned, slots, sizes, seed)
     finished = 0
 
@@ -103,10 +108,12 @@ def grow_checkpoint(
             progress("writing", finished, length)
 
     sums = write(partial, slots, lambda slot: _pieces(folder, planned.plan, slot), done)
+    if dtype is not None:
+        planned.config.dtype = getattr(torch, dtype)
     planned.config.save_pretrained(partial)
     complete(partial, folder, planned.plan)
     (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
-    verification = _verified(folder, partial, planned)
+    verification = _verified(partial, planned, reference)
     (partial / "growth.json").write_text(json.dumps(summary(found, verification), indent=2) + "\n")
     (partial / JOURNAL).unlink()
     (partial / "request.json").unlink()
@@ -114,7 +121,7 @@ def grow_checkpoint(
     return replace(found, verification=verification)
 
 
-def _outputs(
+def _wanted(
     folder: Folder, planned: CheckpointPlan, dtype: str | None
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     wanted = getattr(torch, dtype, None) if dtype is not None else None
@@ -179,20 +186,40 @@ def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:
     return pieces(slot.name, tensor, rows, plan.seed, read, rms, make_piece)
 
 
-def _verified(folder: Folder, partial: Path, planned: CheckpointPlan) -> Verification:
+def _outputs(folder: Folder, inputs: dict[str, torch.Tensor], dtypes: Sequence[torch.dtype]) -> Outputs:
+    """What a checkpoint computes, with the dtype used: streamed, or in memory where a module reads another's weights."""
+    for working in dtypes:
+        given = {k: v.to(working) if v.is_floating_point() else v for k, v in inputs.items()}
+        try:
+            with torch.no_grad():
+                return named_outputs(streaming_model(folder, working)(**given)), working
+        except (RuntimeError, NotImplementedError):  # a cast to one dtype is written into its forward
+            continue
+    model_class: Any = folder.model_class
+    model = model_class.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
+    with torch.no_grad():
+        return named_outputs(model(**inputs)), torch.float32
+
+
+def _reference(folder: Folder, planned: CheckpointPlan) -> Outputs:
+    """What the teacher computes."""
+    large = folder.bytes() > _FLOAT64_BYTES
+    found = _outputs(folder, planned.inputs, (torch.float32,) if large else (torch.float64, torch.float32))
+    if not any(torch.isfinite(o).any() for o in found[0].values() if isinstance(o, torch.Tensor)):
+        raise CheckpointError("the source gives no finite output: its weights hold NaN or infinity.")
+    return found
+
+
+def _verified(partial: Path, planned: CheckpointPlan, reference: Outputs) -> Verification:
     """Both checkpoints on the same inputs, each module's weights read when it runs."""
     student = open_folder(partial)
-    working = torch.float64
-    errors: dict[str, float] = {}
-    with torch.no_grad():
-        try:
-            ours, theirs = (named_outputs(streaming_model(f, working)(**planned.inputs)) for f in (folder, student))
-        except RuntimeError:  # a cast to one dtype is written into its forward
-            working = torch.float32
-            ours, theirs = (named_outputs(streaming_model(f, working)(**planned.inputs)) for f in (folder, student))
-    for name, reference in ours.items():
-        if isinstance(reference, torch.Tensor):
-            errors[f"eval/given/{name}"] = relative_error(reference, theirs[name])
+    ours, working = reference
+    theirs, _ = _outputs(student, planned.inputs, (working,))
+    errors = {
+        f"eval/given/{name}": relative_error(value, theirs[name])
+        for name, value in ours.items()
+        if isinstance(value, torch.Tensor)
+    }
     rounded = {s.dtype for s in student.tensors.values()}
     tolerance = 1e-1 if torch.bfloat16 in rounded else 2e-2 if torch.float16 in rounded else 1e-5
     found = Verification(errors, tolerance, planned.plan.preserves, str(working).removeprefix("torch."))

@@ -38,7 +38,15 @@ def grow_in_memory(
         GrowthError: the request can't be met exactly.
     """
     model_class: Any = folder.model_class
-    teacher = model_class.from_pretrained(folder.path, dtype="auto", local_files_only=True).eval()
+    teacher, loading = model_class.from_pretrained(
+        folder.path, dtype="auto", local_files_only=True, output_loading_info=True
+    )
+    for problem in ("missing_keys", "mismatched_keys"):
+        if loading.get(problem):
+            raise CheckpointError(
+                f"the files don't fit {model_class.__name__}: {problem} {sorted(loading[problem])[:3]}."
+            )
+    teacher.eval()
     config = new_config(folder.config, sizes)
     try:
         with torch.random.fork_rng(devices=[]):

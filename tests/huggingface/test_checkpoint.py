@@ -1,0 +1,218 @@
+"""Checkpoints grown from folder to folder: what is written loads, and computes what the teacher computed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import net2net
+from net2net.capture import named_outputs
+from net2net.huggingface import _grow
+from net2net.huggingface._write import JOURNAL
+from zoo.huggingface import huggingface_models
+from zoo.model import ZooModel
+
+MODELS = {m.name: m for m in huggingface_models()}
+WIDTH = {"hidden_size": "2x", "intermediate_size": 53}
+DEPTH = {"num_hidden_layers": 5}
+TOKENS = torch.arange(4, 18).reshape(2, 7)
+WEIGHTS = Path(__file__).parents[3] / "shared" / "weights" / "llama2c-stories260K" / "hf"
+
+
+def load(folder: Path) -> Any:
+    transformers = pytest.importorskip("transformers")
+    names = json.loads((folder / "config.json").read_text())["architectures"]
+    return getattr(transformers, names[0]).from_pretrained(folder).eval()
+
+
+def logits(folder: Path) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = load(folder)(input_ids=TOKENS).logits
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize(
+    "sizes", [WIDTH, DEPTH, {**WIDTH, **DEPTH}, {"num_attention_heads": 8, "num_key_value_heads": 4}]
+)
+@pytest.mark.parametrize("how", [None, "split"])
+def test_the_new_folder_computes_the_same(llama_folder: Path, tmp_path: Path, sizes: dict[str, Any], how: str) -> None:
+    before = files(llama_folder)
+    growth = net2net.grow_checkpoint(llama_folder, tmp_path / "student", sizes, how=how, max_shard_size="20KB")
+    assert growth.verification is not None and growth.verification.passed
+    a, b = logits(llama_folder), logits(tmp_path / "student")
+    assert float((a - b).abs().max() / a.abs().max()) <= 1e-5
+    config = load(tmp_path / "student").config
+    assert all(getattr(config, n) > getattr(load(llama_folder).config, n) for n in sizes)
+    assert files(llama_folder) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_lies_beside_the_weights(llama_folder: Path, tmp_path: Path) -> None:
+    growth = net2net.grow_checkpoint(llama_folder, tmp_path / "s", {**WIDTH, **DEPTH})
+    assert net2net.Plan.load(tmp_path / "s" / "net2net-plan.safetensors") == growth.plan
+    written = json.loads((tmp_path / "s" / "growth.json").read_text())
+    assert written["depth"] == [{"place": "model.layers", "from": 3, "to": 5, "init": "identity"}]
+    assert written["parameters"][1] == sum(p.numel() for p in load(tmp_path / "s").parameters())
+    assert set(json.loads((tmp_path / "s" / "checksums.json").read_text())) == set(growth.plan.tensors)
+    assert "net2net" in (tmp_path / "s" / "README.md").read_text()
+
+
+def test_the_streamed_entries_are_those_of_a_plan_in_memory(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("net2net.apply._pieces.PIECE", 64)  # so that every matrix is made in many pieces
+    growth = net2net.grow_checkpoint(llama_folder, tmp_path / "s", {**WIDTH, **DEPTH}, how="split")
+    teacher = {n: p.detach() for n, p in load(llama_folder).named_parameters()}
+    removed = tuple(n for n in teacher if n not in growth.plan.tensors)
+    made = net2net.apply.grow_state(growth.plan, {n: t for n, t in teacher.items() if n not in removed})
+    student = dict(load(tmp_path / "s").named_parameters())
+    assert made.keys() == student.keys()
+    assert all(torch.equal(made[n], student[n]) for n in made)
+
+
+def test_other_dtypes(llama_folder: Path, tmp_path: Path) -> None:
+    net2net.grow_checkpoint(llama_folder, tmp_path / "s", DEPTH, dtype="bfloat16")
+    transformers = pytest.importorskip("transformers")
+    model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "s", dtype="auto")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_a_dry_run_writes_nothing(llama_folder: Path, tmp_path: Path) -> None:
+    growth = net2net.grow_checkpoint(llama_folder, tmp_path / "s", WIDTH, dry_run=True)
+    assert growth.verification is None and growth.bytes[1] > growth.bytes[0]
+    assert "nothing was written" in str(growth)
+    assert not list(tmp_path.iterdir())
+
+
+def test_planning_looks_at_few_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=61, hidden_size=24, intermediate_size=37, num_hidden_layers=40, num_attention_heads=4
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "t")
+    seen: list[int] = []
+
+    def analyze(model: Any, inputs: Any) -> net2net.Analysis:
+        seen.append(len(model.model.layers))
+        return net2net.analyze(model, inputs)
+
+    monkeypatch.setattr("net2net.huggingface._plan.analyze", analyze)
+    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {**WIDTH, "num_hidden_layers": 60})
+    assert seen == [2] and growth.verification is not None and growth.verification.passed
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert", "t5", "gemma3", "gpt_neox", "qwen3"])
+def test_families(name: str, tmp_path: Path) -> None:
+    grown_and_reloaded(MODELS[name], tmp_path)
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("model", MODELS.values(), ids=str)
+def test_every_family(model: ZooModel, tmp_path: Path) -> None:
+    grown_and_reloaded(model, tmp_path)
+
+
+HIDDEN = ("hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "ffn_dim", "d_ff", "num_attention_heads",
+          "num_key_value_heads", "encoder_ffn_dim", "decoder_ffn_dim")  # fmt: skip
+LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "n_layers")
+
+
+def grown_and_reloaded(model: ZooModel, tmp_path: Path) -> None:
+    """Wider, deeper and both: exact or refused."""
+    teacher, inputs = model.build(), model.inputs()
+    teacher.save_pretrained(tmp_path / "teacher", max_shard_size="20KB")  # type: ignore[operator]
+    config = vars(teacher.config)
+    width, depth = ({n: "2x" for n in names if isinstance(config.get(n), int)} for names in (HIDDEN, LAYERS))
+    for label, sizes in (("wider", width), ("deeper", depth), ("both", {**width, **depth})):
+        if not sizes:
+            continue
+        try:
+            net2net.grow_checkpoint(tmp_path / "teacher", tmp_path / label, sizes)
+        except net2net.GrowthError as refusal:
+            assert not isinstance(refusal, net2net.VerificationError), (label, refusal)
+            continue
+        student = type(teacher).from_pretrained(tmp_path / label).eval()  # type: ignore[attr-defined]
+        with torch.no_grad():
+            ours, theirs = (named_outputs(m(**inputs)) for m in (teacher, student))  # type: ignore[arg-type]
+        for name, reference in ours.items():
+            if isinstance(reference, torch.Tensor) and reference.is_floating_point():
+                assert float((reference - theirs[name]).abs().max() / reference.abs().max()) <= 1e-5, (label, name)
+
+
+def test_the_stories_go_on_word_for_word(tmp_path: Path) -> None:
+    if not WEIGHTS.is_dir():
+        pytest.skip("shared/weights is not there")
+    sizes = {"hidden_size": "2x", "num_attention_heads": "2x", "num_key_value_heads": "2x", "num_hidden_layers": 8}
+    net2net.grow_checkpoint(WEIGHTS, tmp_path / "s", {**sizes, "intermediate_size": "2x"})
+    start = torch.tensor([[1]])
+    told = [load(f).generate(start, max_new_tokens=120, do_sample=False)[0].tolist() for f in (WEIGHTS, tmp_path / "s")]
+    assert told[0] == told[1] and len(told[0]) == 121
+
+
+SCRIPT = """
+import sys, net2net
+net2net.grow_checkpoint(sys.argv[1], sys.argv[2], {"hidden_size": "2x", "num_hidden_layers": 5}, max_shard_size="9KB")
+"""
+
+
+@pytest.mark.parametrize("moments", [1, pytest.param(50, marks=pytest.mark.sweep)])
+def test_a_killed_run_goes_on_where_it_was(llama_folder: Path, tmp_path: Path, moments: int) -> None:
+    target, partial = tmp_path / "killed", tmp_path / ".killed.partial"
+    sizes = {"hidden_size": "2x", "num_hidden_layers": 5}
+    net2net.grow_checkpoint(llama_folder, tmp_path / "whole", sizes, max_shard_size="9KB")
+    for moment in range(moments):
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(llama_folder), str(target)])
+        while process.poll() is None and not (partial / JOURNAL).exists():
+            time.sleep(0.002)
+        time.sleep(0.02 * moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if not target.exists():  # else it had finished
+            assert partial.is_dir()
+            net2net.grow_checkpoint(llama_folder, target, sizes, max_shard_size="9KB")
+        assert files(target) == files(tmp_path / "whole")
+        for file in target.iterdir():
+            file.unlink()
+        target.rmdir()
+
+
+def test_what_is_finished_is_not_made_again(
+    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    pieces = _grow._pieces
+
+    def failing(folder: Any, plan: Any, slot: Any) -> Any:
+        if len(made) == 9:
+            raise KeyboardInterrupt
+        made.append(slot.name)
+        return pieces(folder, plan, slot)
+
+    monkeypatch.setattr(_grow, "_pieces", failing)
+    with pytest.raises(KeyboardInterrupt):
+        net2net.grow_checkpoint(llama_folder, tmp_path / "s", WIDTH, max_shard_size="9KB")
+    assert not (tmp_path / "s").exists()
+    first = len((tmp_path / ".s.partial" / JOURNAL).read_text().splitlines())
+    monkeypatch.setattr(_grow, "_pieces", lambda f, p, s: made.append(s.name) or pieces(f, p, s))
+    made.clear()
+    growth = net2net.grow_checkpoint(llama_folder, tmp_path / "s", WIDTH, max_shard_size="9KB")
+    assert first > 0 and len(made) == len(growth.plan.tensors) - first
+
+
+def test_the_files_are_as_readable_as_any(llama_folder: Path, tmp_path: Path) -> None:
+    """A file that another process may not read is of no use on a shared disk."""
+    net2net.grow_checkpoint(llama_folder, tmp_path / "s", DEPTH)
+    assert all(os.access(file, os.R_OK) for file in (tmp_path / "s").iterdir())
