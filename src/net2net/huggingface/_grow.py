@@ -187,7 +187,7 @@ def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:
 
 
 def _outputs(folder: Folder, inputs: dict[str, torch.Tensor], dtypes: Sequence[torch.dtype]) -> Outputs:
-    """What a checkpoint computes, with the dtype used: streamed, or in memory where a module reads another's weights."""
+    """What a checkpoint computes, and in which dtype: streamed, or in memory where a module reads another's weights."""
     for working in dtypes:
         given = {k: v.to(working) if v.is_floating_point() else v for k, v in inputs.items()}
         try:

@@ -50,12 +50,14 @@ def _linear(folder: Folder, source: dict[str, str], dtype: torch.dtype) -> Calla
 
     def forward(x: torch.Tensor) -> torch.Tensor:
         bias = folder.read(source["bias"]).to(dtype) if "bias" in source else None
-        parts = []
+        result = x.new_empty(*x.shape[:-1], outputs)
+        weight = x.new_empty(step, inputs)  # used again and again: many small allocations would leave holes
         for start in range(0, outputs, step):
             rows = np.arange(start, min(start + step, outputs))
+            part = weight[: len(rows)].copy_(folder.read(source["weight"], rows))
             shift = None if bias is None else bias[start : start + step]
-            parts.append(nn.functional.linear(x, folder.read(source["weight"], rows).to(dtype), shift))
-        return torch.cat(parts, -1)
+            result[..., start : start + step] = nn.functional.linear(x, part, shift)
+        return result
 
     return forward
 
