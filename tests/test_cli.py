@@ -27,6 +27,27 @@ def net(hidden=6):
 def wider():
     return net(12)
 
+def deeper(hidden=6):
+    between = [nn.Linear(6, hidden), nn.ReLU()]
+    return nn.Sequential(nn.Linear(4, 6), nn.ReLU(), *between, nn.Linear(hidden, 2))
+
+def deeper_and_wider():
+    return deeper(9)
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(4, 5), nn.Linear(5, 4)
+
+    def forward(self, x):
+        return x + self.outer(torch.relu(self.inner(x)))
+
+def blocks():
+    return nn.Sequential(*(Block() for _ in range(3)))
+
+def saturating():
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+
 def other_inputs():
     return nn.Linear(5, 2)
 
@@ -58,7 +79,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=37,
         hidden_size=16,
         intermediate_size=24,
-        num_hidden_layers=1,
+        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
     )
@@ -89,6 +110,18 @@ def test_analyze(source: Path) -> None:
     hidden = next(d for d in content["dimensions"] if d["name"] == "0")
     assert (hidden["size"], hidden["growth"]) == (6, "any")
     assert {"tensor": "2.weight", "axis": 1, "role": "contracted"} in hidden["places"]
+
+
+def test_analyze_shows_where_it_can_be_deeper(source: Path) -> None:
+    content = json.loads(run("analyze", f"{source}:blocks", "--json").stdout)
+    places = {p["name"]: (p["kind"], p["count"], p["growth"]) for p in content["places"]}
+    assert places["."] == ("blocks", 3, "exact")
+    assert places["2.inner"] == ("layer", 1, "exact")
+    text = run("analyze", f"{source}:blocks").stdout
+    assert "outer.weight" in text
+    assert "*.inner" in text  # once for all three
+    assert "2.inner" not in text.partition("Places to deepen")[2]
+    assert "neither" in run("analyze", f"{source}:saturating").stdout
 
 
 def test_analyze_takes_inputs_from_the_command_line(tmp_path: Path) -> None:
@@ -138,9 +171,107 @@ def test_grown_weights_verify_against_the_teachers(source: Path, tmp_path: Path)
     assert "FAILED" in untrained.stdout
 
 
+def test_grow_deeper(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "student"
+    result = run("grow", f"{source}:net", target, "--deepen", "0=1", "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content == json.loads((target / "growth.json").read_text())
+    assert content["deepenings"] == [
+        {
+            "place": "0",
+            "kind": "layers",
+            "from": 1,
+            "to": 2,
+            "init": "identity",
+            "sources": [0, 0],
+            "new": [False, True],
+        }
+    ]
+    assert (content["dimensions"], content["earlier"]) == ([], None)
+    pair = ["verify", f"{source}:net", f"{source}:deeper", "--student-weights"]
+    assert run(*pair, target / "student.safetensors").exit_code == 0
+
+
+def test_grow_deeper_and_wider(source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "student"
+    result = run("grow", f"{source}:net", target, "--deepen-all", "2x", "--set", "2=9")
+    assert result.exit_code == 0, result.output
+    first, second = result.stdout.index("step 1: deeper"), result.stdout.index("step 2: wider")
+    assert "layers: identity" in result.stdout[first:second]
+    assert "2.weight" in result.stdout[second:]
+    content = json.loads((target / "growth.json").read_text())
+    assert [(d["name"], d["to"]) for d in content["dimensions"]] == [("2", 9)]
+    assert [(d["place"], d["to"]) for d in content["earlier"]["deepenings"]] == [("0", 2)]
+    assert content["tensors"]["2.weight"] == [9, 6]
+    pair = ["verify", f"{source}:net", f"{source}:deeper_and_wider", "--student-weights"]
+    assert run(*pair, target / "student.safetensors").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sources", "preserves"),
+    [
+        (["--deepen", ".=2"], [0, 1, 1, 2, 2], "exact"),
+        (["--deepen", ".=2x", "--positions", "append"], [0, 1, 2, 2, 2, 2], "exact"),
+        (["--deepen", ".=1", "--positions", "-1"], [0, 0, 1, 2], "exact"),
+        (["--deepen", ".=0,2"], [0, 0, 1, 2, 2], "exact"),
+        (["--deepen", "1=1", "--init", "zero-random"], [0, 1, 1, 2], "exact"),
+        (["--deepen-all", "2x", "--init", "stack"], [0, 1, 2, 0, 1, 2], "none"),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else "",
+)
+def test_blocks_come_where_they_are_asked_for(
+    options: list[str], sources: list[int], preserves: str, source: Path, tmp_path: Path
+) -> None:
+    result = run("grow", f"{source}:blocks", tmp_path / "student", *options, "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    (deepening,) = content["deepenings"]
+    assert deepening["sources"] == sources
+    assert content["preserves"] == preserves
+    assert (content["verification"]["max_relative_error"] == 0) == (preserves == "exact")
+
+
+def test_kernel_and_calibration(tmp_path: Path) -> None:
+    file = tmp_path / "convolutions.py"
+    file.write_text(
+        "from torch import nn\n\ndef net():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))\n"
+    )
+    torch.manual_seed(3)
+    net = [torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1)]
+    teacher = torch.nn.Sequential(*net)
+    batch = torch.rand(8, 1, 6, 6)
+    safetensors.torch.save_model(teacher, str(tmp_path / "teacher.safetensors"))
+    safetensors.torch.save_file({"input": batch}, tmp_path / "batch.safetensors")
+    command = ["grow", f"{file}:net", tmp_path / "student", "--input", "2x1x6x6", "--deepen", "0=1", "--json"]
+    more = ["--weights", tmp_path / "teacher.safetensors", "--calibration", tmp_path / "batch.safetensors"]
+    result = run(*command, *more, "--kernel", "1x5,5x1")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert "1 batch" in content["notes"][0]
+    assert content["verification"]["approximate"] == ["train"]
+    student = safetensors.torch.load_file(tmp_path / "student" / "student.safetensors")
+    assert (student["3.weight"].shape, student["6.weight"].shape) == ((4, 4, 1, 5), (4, 4, 5, 1))
+    seen = teacher.train()[:3](batch).mean(dim=(0, 2, 3))
+    assert torch.allclose(student["4.running_mean"], seen, atol=1e-6)
+
+
+def test_deepen_a_pretrained_folder(llama: Path, tmp_path: Path) -> None:
+    target = tmp_path / "deeper"
+    result = run("grow", llama, target, "--deepen", "model.layers=1", "--set", "model.layers.*.mlp.gate_proj=32")
+    assert result.exit_code == 0, result.output
+    config = json.loads((target / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["intermediate_size"]) == (3, 32)
+    (deepening,) = json.loads((target / "growth.json").read_text())["earlier"]["deepenings"]
+    assert (deepening["place"], deepening["from"], deepening["to"]) == ("model.layers", 2, 3)
+    result = run("verify", llama, target)
+    assert result.exit_code == 0, result.output
+
+
 def test_grow_and_verify_a_pretrained_folder(llama: Path, tmp_path: Path) -> None:
     target = tmp_path / "wider"
-    result = run("grow", llama, target, "--set", "model.layers.0.mlp.gate_proj=48")
+    result = run("grow", llama, target, "--set", "model.layers.*.mlp.gate_proj=48")
     assert result.exit_code == 0, result.output
     assert json.loads((target / "config.json").read_text())["intermediate_size"] == 48
     assert (target / "tokenizer_config.json").is_file()
@@ -153,7 +284,7 @@ def test_a_folder_that_loads_as_another_function_is_not_written(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("net2net.cli._grow.verify", lambda *_: net2net.Verification({"eval": 0.1}, 1e-5))
-    result = run("grow", llama, tmp_path / "wider", "--set", "model.layers.0.mlp.gate_proj=48")
+    result = run("grow", llama, tmp_path / "wider", "--set", "model.layers.*.mlp.gate_proj=48")
     assert result.exit_code == 1
     assert "Nothing is written" in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -174,6 +305,11 @@ def test_a_refusal_is_a_message(source: Path, tmp_path: Path) -> None:
         assert result.exit_code == 1, result.output
         assert "Traceback" not in result.output
         assert "'" in result.stderr
+    for model, option in (("net", "nothing=1"), ("saturating", "0=1"), ("blocks", ".=3,4"), ("net", "0=1x")):
+        result = run("grow", f"{source}:{model}", tmp_path / "student", "--deepen", option)
+        assert result.exit_code == 1, result.output
+        assert "Traceback" not in result.output
+        assert result.stderr
     assert not (tmp_path / "student").exists()
 
 
@@ -209,6 +345,20 @@ def test_a_failed_save_leaves_nothing(source: Path, tmp_path: Path, monkeypatch:
         ["grow", "{source}:net", "student", "--all", "2"],
         ["grow", "{source}:net", "student", "--all", "2x", "--set", "0=8"],
         ["grow", "{source}:net", "student", "--set", "0"],
+        ["grow", "{source}:net", "student", "--set", "0=8", "--set", "0=9"],
+        ["grow", "{source}:net", "student", "--deepen", "0"],
+        ["grow", "{source}:net", "student", "--deepen", "0=many"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1.5"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1,"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1", "--deepen", "0=2"],
+        ["grow", "{source}:net", "student", "--deepen-all", "2"],
+        ["grow", "{source}:net", "student", "--deepen-all", "2x", "--deepen", "0=1"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1", "--init", "unknown"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1", "--positions", "somewhere"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1", "--kernel", "3y3"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1", "--calibration", "{source}"],
+        ["grow", "{source}:net", "student", "--deepen", "0=1", "--how", "split"],
+        ["grow", "{source}:net", "student", "--set", "0=8", "--init", "zero-random"],
         ["verify", "{source}:net"],
         ["unknown"],
     ],

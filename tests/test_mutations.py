@@ -31,7 +31,9 @@ def on_plan(change: Callable[[Plan], Plan]) -> Callable[[Patch], None]:
     def patch(monkeypatch: Patch) -> None:
         from net2net.widening import plan_width
 
-        monkeypatch.setattr("net2net.widening.plan_width", lambda *args, **options: change(plan_width(*args, **options)))
+        monkeypatch.setattr(
+            "net2net.widening.plan_width", lambda *args, **options: change(plan_width(*args, **options))
+        )
 
     return patch
 

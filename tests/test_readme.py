@@ -1,4 +1,4 @@
-"""The README says what is true: its example runs as it stands, its links and its picture exist."""
+"""The README and the guides say what is true: their examples run as they stand, their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,21 +12,37 @@ from zoo.huggingface import huggingface_models
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("idea", "widening", "deepening")]
 
 
 def test_the_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict[str, object] = {}
     exec(example, names)  # the README is ours
-    assert names["student"][0].out_channels == 20  # type: ignore[index]
+    assert names["wider"].student[0].out_channels == 20  # type: ignore[attr-defined]
+    assert len(names["deeper"].student) == 9  # type: ignore[attr-defined]
+    assert [names["student"][i].out_channels for i in (0, 3)] == [8, 20]  # type: ignore[index]
     printed = capsys.readouterr().out
     assert "dimension" in printed
     assert float(printed.splitlines()[-1]) < 1e-5
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README))
-def test_links_lead_somewhere(link: str) -> None:
-    assert link.startswith("http") or (ROOT / link).exists()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link, anchor in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", page.read_text()):
+        target = page.parent / link if link else page
+        assert link.startswith("http") or target.exists(), link
+        headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor[1:] in [h.lower().replace(" ", "-") for h in headings], anchor
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)
+def test_every_example_of_a_guide_is_run(page: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert blocks
+    assert all(block.startswith(">>> ") for block in blocks), "an example without a prompt is not run"
+    assert "--doctest-glob=*.md" in (ROOT / "pyproject.toml").read_text(), "pytest runs those with a prompt"
 
 
 def test_the_targets_exist() -> None:

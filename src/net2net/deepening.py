@@ -13,9 +13,8 @@ from net2net._calibrate import Calibration, batches_of, statistics
 from net2net._initialise import initial_values
 from net2net.apply import grow_state
 from net2net.build import Skeleton, draft_deeper
-from net2net.build._config import is_pretrained
 from net2net.build._deeper import PlaceError
-from net2net.capture import Inputs, capture, structural_copy
+from net2net.capture import Inputs, capture, in_pretrained, structural_copy
 from net2net.depth import (
     INITS,
     PRESERVING,
@@ -113,10 +112,18 @@ def deepen(
     require_weights(model)
     analysis = analyze(model, example_inputs)
     designer = _Designer(model, analysis, options, example_inputs, calibration)
-    wanted = resolve_where(where, find_stacks(analysis.sites.inference, model), designer.layers)
+    stacks = find_stacks(analysis.sites.inference, model)
+    left_out: list[str] = []
+    if init in PRESERVING and not isinstance(where, dict):  # stacks that can't be exact give way to others, or layers
+        places = analysis.places
+        left_out = [s.name for s in stacks if places[s.name].growth != "exact"]
+        if any(place.growth == "exact" for place in places.values()):
+            stacks = [s for s in stacks if s.name not in left_out]
+    wanted = resolve_where(where, stacks, designer.layers)
     if not wanted:
         raise SizeError("nothing would grow: no place gets a new block or layer. Ask for more.")
     plan, skeleton = designer.of(wanted) if isinstance(where, dict) else designer.of_most(wanted)
+    plan.left_out.update({name: analysis.places[name].reason for name in left_out})
     return _grown(model, plan, skeleton, analysis, example_inputs)
 
 
@@ -222,16 +229,14 @@ class _Designer:
     def _blocks(self, wanted: Wanted, stack: Stack) -> BlockEdit:
         positions = wanted.positions or self.options.positions or "spread"
         found = order(len(stack), wanted.count, self.options.init, positions, stack.name)
-        path = stack.blocks[0].path.split(".")
-        owners = [self.model.get_submodule(".".join(path[:end])) for end in range(len(path))]
-        fixed_eps = any(map(is_pretrained, owners))
+        fixed_eps = in_pretrained(self.model, stack.blocks[0].path)
         return block_edit(self.analysis.sites.inference, stack, found, self.options.init, fixed_eps)
 
     def _layers(self, wanted: Wanted, place: LayerPlace) -> LayerEdit:
         if place.kind is None:
             raise FixedDimensionError(
-                f"'{place.name}' can't be followed by an identity layer: {place.reason}. Add blocks to a residual "
-                "stack, or use an activation such as ReLU, GELU or SiLU there."
+                f"'{place.name}' can't be followed by an identity layer: {place.reason}. What works: a layer before "
+                "another activation, or a further block where blocks add to a stream (analysis.places lists both)."
             )
         if self.options.init not in PRESERVING:
             raise OptionError(f"init={self.options.init!r} is for blocks that repeat; '{place.name}' is a layer.")

@@ -21,12 +21,6 @@ Changes = dict[Key, Any]
 Shapes = dict[str, tuple[int, ...]]
 
 
-def is_pretrained(module: nn.Module) -> bool:
-    """Whether a module is a transformers model with a config."""
-    config = getattr(module, "config", None)
-    return config is not None and hasattr(config, "to_dict") and hasattr(module, "_init_weights")
-
-
 class EpsError(CouplingError):
     """A config can't carry the eps that silent new units on a normalised stream need."""
 

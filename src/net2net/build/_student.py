@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net.build._config import donors_of, is_pretrained, unread_tensors
+from net2net.build._config import donors_of, unread_tensors
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
-from net2net.capture import structural_copy
+from net2net.capture import is_pretrained, structural_copy
 from net2net.plan import Plan
 
 Setting = tuple[str, str, Any]  # module path, attribute, value

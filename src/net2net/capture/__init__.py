@@ -2,6 +2,17 @@
 
 from net2net.capture._export import Inputs, capture, named_outputs, split_inputs
 from net2net.capture._graph import Graph, Node, Value
-from net2net.capture._structure import structural_copy
+from net2net.capture._structure import in_pretrained, is_pretrained, structural_copy
 
-__all__ = ["Graph", "Inputs", "Node", "Value", "capture", "named_outputs", "split_inputs", "structural_copy"]
+__all__ = [
+    "Graph",
+    "Inputs",
+    "Node",
+    "Value",
+    "capture",
+    "in_pretrained",
+    "is_pretrained",
+    "named_outputs",
+    "split_inputs",
+    "structural_copy",
+]

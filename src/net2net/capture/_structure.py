@@ -33,3 +33,15 @@ def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], tor
             f"{type(model).__name__} can't be copied: {error}. Remove the attribute that doesn't copy (a lock, a "
             "generator, an open file) before growing, and set it again on the student."
         ) from error
+
+
+def is_pretrained(module: nn.Module) -> bool:
+    """Whether a module is a transformers model with a config."""
+    config = getattr(module, "config", None)
+    return config is not None and hasattr(config, "to_dict") and hasattr(module, "_init_weights")
+
+
+def in_pretrained(model: nn.Module, path: str) -> bool:
+    """Whether a module is a part of a transformers model, whose class and config say what is in it."""
+    parts = path.split(".")
+    return any(is_pretrained(model.get_submodule(".".join(parts[:end]))) for end in range(len(parts)))

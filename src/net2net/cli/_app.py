@@ -198,13 +198,16 @@ def verify(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="The folder for the page, the figure and the student.")] = Path("demo"),
+    output: Annotated[Path, typer.Option(help="The folder for the page, the figure and the students.")] = Path("demo"),
     seeds: Annotated[int, typer.Option(min=1, help="How many times each network is trained.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each student.")] = 250,
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Train a small network on digits, make it wider and compare how it learns on: two minutes, no download."""
+    """Train a small network on digits, make it wider and deeper, and compare how both learn on.
+
+    About two minutes; nothing is downloaded.
+    """
     from net2net import demo as parts
 
     settings = parts.Settings(seeds=seeds, steps=steps, seed=seed)
@@ -212,7 +215,7 @@ def demo(
         prepared = parts.prepare(settings, tick)
     if not as_json:
         render.dimensions(prepared.analysis)
-        render.growth(prepared.growth)
+        render.places(prepared.analysis)
     with render.progress("training the students", settings.arm_steps) as tick:
         arms = parts.compare(prepared, settings, tick)
     results = parts.write(output, prepared, arms, settings)

@@ -14,11 +14,11 @@ from rich.text import Text
 from net2net.dimensions import Analysis
 from net2net.errors import GrowthError
 from net2net.growth import Growth
-from net2net.report import place_rows
+from net2net.report import dimension_rows, place_rows
 from net2net.verify import Verification
 
 if TYPE_CHECKING:
-    from net2net.demo import Arm, Prepared
+    from net2net.demo import Arms, Prepared
 
 _COLOURS = {"any": "green", "exact": "green", "multiple": "yellow", "copies": "yellow", "fixed": "dim"}
 _PROMISES = {"exact": "green", "approximate": "yellow", "none": "red"}
@@ -53,7 +53,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 def dimensions(analysis: Analysis) -> None:
-    """The table of dimensions."""
+    """The table of dimensions; axes inside one tensor are only counted."""
     table = Table(title="Dimensions", title_justify="left", box=None, header_style="bold")
     table.add_column("dimension", overflow="fold")
     table.add_column("size", justify="right")
@@ -61,7 +61,8 @@ def dimensions(analysis: Analysis) -> None:
     table.add_column("growth")
     table.add_column("why", style="dim")
     secondary = False
-    for d in analysis.dimensions.values():
+    shown, rest = dimension_rows(analysis)
+    for d in shown:
         shares = not d.primary and d.growth != "fixed"
         secondary |= shares
         style = "dim" if d.growth == "fixed" else ""
@@ -76,6 +77,8 @@ def dimensions(analysis: Analysis) -> None:
     Console().print(table)
     if secondary:
         say("* shares its axes with another dimension; grows only when named", "dim")
+    if rest:
+        say(rest, "dim")
 
 
 def places(analysis: Analysis) -> None:
@@ -113,19 +116,18 @@ def verification(verification: Verification) -> None:
         say(line, (colour if verification.passed else "red") if line.startswith(("passed", "FAILED")) else "")
 
 
-def arms(prepared: Prepared, arms: list[Arm]) -> None:
+def arms(prepared: Prepared, arms: Arms) -> None:
     """The demo's results."""
-    from net2net.demo import spread
+    from net2net.demo import EXPERIMENTS, spread
 
-    table = Table(
-        title=f"\nTest accuracy (the teacher: {prepared.teacher_accuracy:.1%})",
-        title_justify="left",
-        box=None,
-    )
-    table.add_column("start")
-    for header in ("step 0", "at the end", "learning rate"):
-        table.add_column(header, justify="right")
-    for arm in arms:
-        final = f"{arm.means[-1]:.1%} ± {100 * spread(arm.at(-1)):.1f}"
-        table.add_row(arm.label, f"{arm.means[0]:.1%}", final, f"{arm.rate:g}")
-    Console().print(table)
+    say(f"\nTest accuracy (the teacher: {prepared.teacher_accuracy:.1%})", "italic")
+    for key, some in arms.items():
+        table = Table(title=f"\n{EXPERIMENTS[key].title}", title_justify="left", box=None)
+        table.add_column("start")
+        for header in ("error", "step 0", "at the end", "learning rate"):
+            table.add_column(header, justify="right")
+        for arm in some:
+            error = "" if arm.relative_error is None else f"{arm.relative_error:.1e}"
+            final = f"{arm.means[-1]:.1%} ± {100 * spread(arm.at(-1)):.1f}"
+            table.add_row(arm.label, error, f"{arm.means[0]:.1%}", final, f"{arm.rate:g}")
+        Console().print(table)

@@ -1,25 +1,56 @@
-"""The experiment: a teacher, its wider student, and what training makes of three ways to start."""
+"""The two experiments: a wider and a deeper student of one teacher, and what training makes of ways to start."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import statistics
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from net2net.demo._data import Digits, Split, load
+from net2net.deepening import deepen
+from net2net.demo._data import Digits, Split, batches, load
 from net2net.demo._network import DigitsNet
-from net2net.demo._training import Curve, Tick, accuracy, one_thread, train
+from net2net.demo._training import BATCH, Curve, Tick, accuracy, one_thread, train
 from net2net.dimensions import Analysis, analyze
 from net2net.growth import Growth
 from net2net.widening import widen
 
 WIDTH, FACTOR = 8, 2
+# One more residual block, and one more pair of convolutions in the Inception block.
+PLACES = {"residual": 1, "inception.wide.conv": 1}
+KERNELS: list[tuple[int, ...]] = [(1, 3), (3, 1)]
+CALIBRATION_BATCHES = 16
 TEACHER_RATE = 0.1
 RATES = (0.1, 0.03, 0.01)
 # The seed that learning rates are chosen on, beside those that are reported.
 CHOICE_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One bigger network, and the ways to start it: key -> label. The first is the growth."""
+
+    title: str
+    arms: dict[str, str]
+
+
+EXPERIMENTS = {
+    "wider": Experiment(
+        "Wider: every dimension twice as large",
+        {
+            "net2net": "Net2WiderNet",
+            "random_pad": "Random pad (not preserving)",
+            "scratch": "Random initialisation",
+        },
+    ),
+    "deeper": Experiment(
+        "Deeper: one more residual block, one more pair of convolutions",
+        {"net2net": "Net2DeeperNet", "scratch": "Random initialisation"},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -38,19 +69,26 @@ class Settings:
     @property
     def arm_steps(self) -> int:
         """Training steps of all arms together, learning-rate choice included."""
-        return len(ARMS) * (len(RATES) + self.seeds) * self.steps
+        return sum(len(e.arms) for e in EXPERIMENTS.values()) * (len(RATES) + self.seeds) * self.steps
+
+
+@dataclass(frozen=True)
+class Student:
+    """A bigger network before it trains."""
+
+    growth: Growth
+    accuracy: float
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A trained teacher and its student, before the student trains."""
+    """A trained teacher and its students, by the key of their experiment."""
 
     data: Digits
     teacher: DigitsNet
     teacher_accuracy: float
     analysis: Analysis
-    growth: Growth
-    student_accuracy: float
+    students: dict[str, Student]
 
 
 @dataclass(frozen=True)
@@ -80,12 +118,7 @@ class Arm:
         return [curve.reaches(level) for curve, level in zip(self.curves, levels, strict=True)]
 
 
-# How the arms begin: key -> label.
-ARMS = {
-    "net2net": "Net2Net student",
-    "random_pad": "Random padding (not preserving)",
-    "scratch": "Same network from scratch",
-}
+Arms = dict[str, list[Arm]]  # by the key of the experiment
 
 
 def spread(values: list[float]) -> float:
@@ -100,9 +133,11 @@ def parameters(model: nn.Module) -> int:
 
 @one_thread()
 def prepare(settings: Settings, tick: Tick) -> Prepared:
-    """Train the teacher and make it wider."""
+    """Train the teacher and make it wider and deeper."""
     data = load()
-    teacher = _fresh(WIDTH, settings.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        teacher = DigitsNet(WIDTH)
     train(
         teacher,
         data.training,
@@ -114,29 +149,28 @@ def prepare(settings: Settings, tick: Tick) -> Prepared:
         tick=tick,
     )
     teacher.eval()
-    examples = data.training.images[:32]
-    growth = widen(teacher, float(FACTOR), examples, seed=settings.seed)
-    return Prepared(
-        data,
-        teacher,
-        accuracy(teacher, data.test),
-        analyze(teacher, examples),
-        growth,
-        accuracy(growth.student, data.test),
-    )
+    students = {}
+    for key in EXPERIMENTS:
+        growth = _grown(teacher, data, key, "net2net", settings.seed)
+        students[key] = Student(growth, accuracy(growth.student, data.test))
+    analysis = analyze(teacher, data.training.images[:32])
+    return Prepared(data, teacher, accuracy(teacher, data.test), analysis, students)
 
 
 @one_thread()
-def compare(prepared: Prepared, settings: Settings, tick: Tick) -> list[Arm]:
+def compare(prepared: Prepared, settings: Settings, tick: Tick) -> Arms:
     """Train every arm on the same batches in the same order, at the learning rate that suits it best.
 
     The rate has the highest mean validation accuracy over a run with a seed that is not reported.
     """
     data = prepared.data
+    grown = functools.cache(functools.partial(_grown, prepared.teacher, data))
 
-    def run(key: str, rate: float, seed: int, measured: Split) -> Curve:
+    def run(experiment: str, arm: str, rate: float, seed: int, measured: Split) -> Curve:
+        bigger = prepared.students[experiment].growth.student
+        start = _fresh(bigger, seed) if arm == "scratch" else copy.deepcopy(grown(experiment, arm, seed).student)
         return train(
-            _start(key, prepared, seed),
+            start,
             data.training,
             measured,
             steps=settings.steps,
@@ -146,28 +180,34 @@ def compare(prepared: Prepared, settings: Settings, tick: Tick) -> list[Arm]:
             tick=tick,
         )
 
-    arms = []
-    for key, label in ARMS.items():
-        tried = {rate: run(key, rate, CHOICE_SEED + settings.seed, data.validation).mean for rate in RATES}
-        rate = max(tried, key=tried.__getitem__)
-        seeds = range(settings.seed + 1, settings.seed + 1 + settings.seeds)
-        curves = tuple(run(key, rate, seed, data.test) for seed in seeds)
-        error = None if key == "scratch" else _grown(key, prepared, seeds[0]).verification.max_relative_error
-        arms.append(Arm(key, label, error, rate, curves))
-    return arms
+    seeds = range(settings.seed + 1, settings.seed + 1 + settings.seeds)
+    results: Arms = {}
+    for key, experiment in EXPERIMENTS.items():
+        results[key] = []
+        for arm, label in experiment.arms.items():
+            tried = {r: run(key, arm, r, CHOICE_SEED + settings.seed, data.validation).mean for r in RATES}
+            rate = max(tried, key=tried.__getitem__)
+            curves = tuple(run(key, arm, rate, seed, data.test) for seed in seeds)
+            error = None if arm == "scratch" else grown(key, arm, seeds[0]).verification.max_relative_error
+            results[key].append(Arm(arm, label, error, rate, curves))
+    return results
 
 
-def _start(key: str, prepared: Prepared, seed: int) -> nn.Module:
-    """An arm's network before it trains."""
-    return _fresh(FACTOR * WIDTH, seed) if key == "scratch" else _grown(key, prepared, seed).student
+def _grown(teacher: nn.Module, data: Digits, experiment: str, arm: str, seed: int) -> Growth:
+    """An arm's network, made from the teacher."""
+    examples = data.training.images[:32]
+    if experiment == "wider":
+        return widen(teacher, float(FACTOR), examples, how="random_pad" if arm == "random_pad" else None, seed=seed)
+    calibration = [batch.images for batch in batches(data.training, BATCH, CALIBRATION_BATCHES, seed)]
+    return deepen(teacher, PLACES, examples, calibration, kernel=KERNELS, seed=seed)
 
 
-def _grown(key: str, prepared: Prepared, seed: int) -> Growth:
-    how = "random_pad" if key == "random_pad" else None
-    return widen(prepared.teacher, float(FACTOR), prepared.data.training.images[:32], how=how, seed=seed)
-
-
-def _fresh(width: int, seed: int) -> DigitsNet:
+def _fresh(model: nn.Module, seed: int) -> nn.Module:
+    """The same network at the start of its life: every layer draws its weights anew."""
+    model = copy.deepcopy(model)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DigitsNet(width)
+        for module in model.modules():
+            if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
+                module.reset_parameters()
+    return model

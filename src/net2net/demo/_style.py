@@ -30,12 +30,13 @@ th { text-align: left; vertical-align: bottom; color: var(--soft); font-weight: 
 th, td { padding: 8px 12px; border-bottom: 1px solid var(--line); }
 td { vertical-align: top; }
 tbody tr:last-child td { border-bottom: 0; }
-th:first-child, td:first-child { padding-left: 0; }
+th:first-child, td:first-child { padding-left: 0; white-space: nowrap; }
 .right { text-align: right; }
+td.right { white-space: nowrap; }
 .dot { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 8px; }
 .badge { padding: 1px 9px; border-radius: 9px; font-size: 13px; }
-.any { background: #dff3e8; color: #0b6b43; }
-.multiple { background: #fdf0d0; color: #7a5200; }
+.any, .exact { background: #dff3e8; color: #0b6b43; }
+.multiple, .copies { background: #fdf0d0; color: #7a5200; }
 .fixed { background: #eceff3; color: #5b6773; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: 13.5px; }

@@ -12,10 +12,11 @@ import net2net
 from net2net.cli._summary import growth_summary
 from net2net.demo import _data as data
 from net2net.demo._experiment import (
-    FACTOR,
+    EXPERIMENTS,
     RATES,
     TEACHER_RATE,
     Arm,
+    Arms,
     Prepared,
     Settings,
     parameters,
@@ -25,21 +26,19 @@ from net2net.demo._figures import curves
 from net2net.demo._page import page
 
 
-def write(output: Path, prepared: Prepared, arms: list[Arm], settings: Settings) -> dict[str, Any]:
-    """Write report.html, curves.svg, student.safetensors and results.json; gives back the numbers."""
+def write(output: Path, prepared: Prepared, arms: Arms, settings: Settings) -> dict[str, Any]:
+    """Write report.html, curves.svg, the students' weights and results.json; gives back the numbers."""
     results = _results(prepared, arms, settings)
-    teacher = prepared.teacher_accuracy
-    wide, narrow = curves(arms, teacher), curves(arms, teacher, narrow=True)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "curves.svg").write_text(wide)
-    (output / "report.html").write_text(page(prepared, arms, settings, wide, narrow))
-    safetensors.torch.save_model(prepared.growth.student, str(output / "student.safetensors"))
+    (output / "curves.svg").write_text(curves(arms, prepared.teacher_accuracy, titles=True))
+    (output / "report.html").write_text(page(prepared, arms, settings))
+    for key, student in prepared.students.items():
+        safetensors.torch.save_model(student.growth.student, str(output / f"{key}.safetensors"))
     (output / "results.json").write_text(json.dumps(results, indent=2, allow_nan=False) + "\n")
     return results
 
 
-def _results(prepared: Prepared, arms: list[Arm], settings: Settings) -> dict[str, Any]:
-    teacher, student = prepared.teacher, prepared.growth.student
+def _results(prepared: Prepared, arms: Arms, settings: Settings) -> dict[str, Any]:
     return {
         "version": net2net.__version__,
         "settings": {
@@ -47,7 +46,6 @@ def _results(prepared: Prepared, arms: list[Arm], settings: Settings) -> dict[st
             "seeds": settings.seeds,
             "steps": settings.steps,
             "teacher_steps": settings.teacher_steps,
-            "factor": FACTOR,
             "rates_tried": list(RATES),
         },
         "images": {
@@ -57,12 +55,20 @@ def _results(prepared: Prepared, arms: list[Arm], settings: Settings) -> dict[st
             "noise": data.NOISE,
         },
         "teacher": {
-            "parameters": parameters(teacher),
+            "parameters": parameters(prepared.teacher),
             "accuracy": prepared.teacher_accuracy,
             "rate": TEACHER_RATE,
         },
-        "student": {"parameters": parameters(student), "accuracy_at_step_0": prepared.student_accuracy},
-        "growth": growth_summary(prepared.growth),
+        "experiments": {key: _experiment(prepared, key, arms[key]) for key in EXPERIMENTS},
+    }
+
+
+def _experiment(prepared: Prepared, key: str, arms: list[Arm]) -> dict[str, Any]:
+    student = prepared.students[key]
+    return {
+        "title": EXPERIMENTS[key].title,
+        "student": {"parameters": parameters(student.growth.student), "accuracy_at_step_0": student.accuracy},
+        "growth": growth_summary(student.growth),
         "arms": {arm.key: _arm(arm, arms, prepared.teacher_accuracy) for arm in arms},
     }
 

@@ -92,11 +92,10 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
             return None
         value, last = after.output, after.module
         after = _only_reader(value)
-    if after is None:
+    if after is None or (flow_of(after) is Flow.PASS and not _pieces(after, _channels(layer))):
         return None
     outer = _activation_module(model, regions, value)
-    assert isinstance(layer, (nn.Linear, _ConvNd))
-    channels = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    channels = _channels(layer)
 
     def place(
         kind: Literal["identity", "mirror", "maxout"] | None, activation: nn.Module | None, **more: float | int | str
@@ -115,6 +114,8 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
     if not acts_on_numbers(function):
         return None
     name = type(outer).__name__ if outer is not None else base_name(after.op)
+    if base_name(after.op) == "aten.rrelu":
+        return place(None, None, reason=f"{name} ({after.where}) is random in training")
     if is_idempotent(function):
         if activation is None:
             return place(None, None, reason=f"{after.where} is no module, and torch has none for it")
@@ -131,6 +132,11 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
         None,
         reason=f"an identity layer needs f(f(x)) = f(x) or f(x) - f(-x) = s x, and {name} ({after.where}) has neither",
     )
+
+
+def _channels(layer: nn.Module) -> int:
+    assert isinstance(layer, (nn.Linear, _ConvNd))
+    return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
 def _only_reader(value: Value) -> Node | None:

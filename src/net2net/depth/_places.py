@@ -8,9 +8,13 @@ from typing import Literal
 from torch import nn
 
 from net2net.axes import Inference
+from net2net.capture import in_pretrained
+from net2net.depth._edits import block_edit
 from net2net.depth._identity import identity_rule
 from net2net.depth._layers import find_layers
+from net2net.depth._order import order
 from net2net.depth._stacks import find_stacks
+from net2net.errors import FixedDimensionError
 from net2net.plan._trace import NotPossible
 
 
@@ -35,11 +39,15 @@ def find_places(inference: Inference, model: nn.Module) -> dict[str, DepthPlace]
     for stack in find_stacks(inference, model):
         try:
             rule = identity_rule(inference, stack.blocks[-1])
+            fixed_eps = in_pretrained(model, stack.blocks[0].path)
+            block_edit(inference, stack, order(len(stack), 1, "identity", "append", stack.name), "identity", fixed_eps)
             how = f"zero in a new block: {', '.join(rule.fills)}" + ("; its norms are chained" if rule.norms else "")
             found[stack.name] = DepthPlace(stack.name, "blocks", len(stack), "exact", how)
-        except NotPossible as reason:
+        except (NotPossible, FixedDimensionError) as reason:
             found[stack.name] = DepthPlace(stack.name, "blocks", len(stack), "copies", str(reason))
     for place in find_layers(inference, model):
+        if in_pretrained(model, place.name):  # its class has no word for a further layer
+            continue
         if place.kind is None:
             found[place.name] = DepthPlace(place.name, "layer", 1, "fixed", place.reason)
         else:

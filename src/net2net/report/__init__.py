@@ -1,5 +1,12 @@
 """Plain-text tables of what was found, planned and measured."""
 
-from net2net.report._tables import dimension_table, place_rows, place_table, plan_table, verification_table
+from net2net.report._tables import (
+    dimension_rows,
+    dimension_table,
+    place_rows,
+    place_table,
+    plan_table,
+    verification_table,
+)
 
-__all__ = ["dimension_table", "place_rows", "place_table", "plan_table", "verification_table"]
+__all__ = ["dimension_rows", "dimension_table", "place_rows", "place_table", "plan_table", "verification_table"]

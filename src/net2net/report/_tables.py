@@ -14,7 +14,7 @@ from net2net.plan._plan import FRESH
 
 if TYPE_CHECKING:
     from net2net.depth import DepthPlace
-    from net2net.dimensions import Analysis
+    from net2net.dimensions import Analysis, Dimension
     from net2net.plan import AxisMap, Deepening, Plan, TensorPlan
     from net2net.verify import Verification
 
@@ -36,10 +36,17 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     return "\n".join([line(headers), line(["-" * w for w in widths]), *map(line, rows)])
 
 
-def dimension_table(analysis: Analysis) -> str:
-    """The dimensions of a network: name, size, tensors, what each tolerates and why. Kernel axes are only counted."""
+def dimension_rows(analysis: Analysis) -> tuple[list[Dimension], str]:
+    """The dimensions to show, and a line that counts those that are not: axes inside one tensor, such as kernels."""
     every = list(analysis.dimensions.values())
     shown = [d for d in every if not d.reason.startswith(UNCARRIED)]
+    rest = len(every) - len(shown)
+    return shown, f"(and {rest} axes that no value of the network has, such as those of kernels)" if rest else ""
+
+
+def dimension_table(analysis: Analysis) -> str:
+    """The dimensions of a network: name, size, tensors, what each tolerates and why."""
+    shown, rest = dimension_rows(analysis)
     rows = [
         [
             d.name + ("" if d.primary or d.growth == "fixed" else " *"),
@@ -53,9 +60,7 @@ def dimension_table(analysis: Analysis) -> str:
     text = table(["dimension", "size", "tensors", "growth", "why"], rows, right=(1, 2))
     if any(not d.primary and d.growth != "fixed" for d in analysis.dimensions.values()):
         text += "\n* shares its axes with the dimension before it; grows only when named"
-    if len(shown) < len(every):
-        text += f"\n(and {len(every) - len(shown)} axes that no value of the network has, such as those of kernels)"
-    return text
+    return f"{text}\n{rest}" if rest else text
 
 
 def place_rows(analysis: Analysis) -> list[DepthPlace]:
