@@ -216,3 +216,18 @@ def test_the_files_are_as_readable_as_any(llama_folder: Path, tmp_path: Path) ->
     """A file that another process may not read is of no use on a shared disk."""
     net2net.grow_checkpoint(llama_folder, tmp_path / "s", DEPTH)
     assert all(os.access(file, os.R_OK) for file in (tmp_path / "s").iterdir())
+
+
+def test_on_the_command_line(llama_folder: Path, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from net2net.cli import app
+
+    runner, sizes = CliRunner(), ["--set", "hidden_size=2x", "--set", "num_hidden_layers=5"]
+    dry = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "s"), *sizes, "--dry-run"])
+    assert dry.exit_code == 0 and "nothing was written" in dry.output and not (tmp_path / "s").exists()
+    done = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "s"), *sizes, "--json"])
+    assert done.exit_code == 0 and json.loads(done.output)["depth"][0]["to"] == 5
+    assert load(tmp_path / "s").config.hidden_size == 48
+    wrong = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "t"), "--set", "hidden_size=12"])
+    assert wrong.exit_code == 1 and not (tmp_path / "t").exists()

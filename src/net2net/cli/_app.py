@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from net2net.cli import _render as render
+from net2net.cli._checkpoint import grow_folder, words_of_config
 from net2net.cli._grow import grow_pretrained, grow_python
 from net2net.cli._request import depth, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
@@ -138,6 +139,13 @@ def grow(
             exists=True,
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan and check only; for words of a Hugging Face config.")
+    ] = False,
+    dtype: Annotated[str | None, typer.Option(help="Of the new weights; for words of a Hugging Face config.")] = None,
+    max_shard_size: Annotated[
+        str | None, typer.Option(help="Of a file, such as 5GB; for words of a Hugging Face config.")
+    ] = None,
     input: InputOption = None,
     weights: WeightsOption = None,
     as_json: JsonOption = False,
@@ -150,6 +158,9 @@ def grow(
     growth.json beside it says what was done and measured.
 
     Both at once means deeper first, so that --set can name new layers too.
+
+    Words of a Hugging Face config, such as --set hidden_size=2x --set num_hidden_layers=32, grow its folder
+    in a stream, whatever its size; a run that was interrupted goes on where it was.
     """
     asked = width(set_, all_, how, shares, noise)
     asked |= depth(deepen, deepen_all, init, positions, kernel, calibration)
@@ -157,6 +168,17 @@ def grow(
         raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
     if target.exists():
         raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
+    streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size}
+    more = {name: value for name, value in streamed.items() if value is not None}
+    sizes = words_of_config(source, asked) if is_pretrained(source) and not input else None
+    if sizes is not None:
+        found = grow_folder(source, target, sizes, asked, {**more, "seed": seed}, as_json)
+        if as_json:
+            _print_json(found)
+        return
+    if more:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
+        raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
     write = grow_pretrained if is_pretrained(source) else grow_python
     growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})
     if as_json:

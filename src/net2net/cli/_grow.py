@@ -19,20 +19,9 @@ from net2net.cli._summary import growth_summary
 from net2net.errors import VerificationError
 from net2net.growing import grow
 from net2net.growth import Growth
+from net2net.huggingface import EXTRA_FILES
 from net2net.verify import verify
 
-# What a Hugging Face folder holds beside its weights and config, and a bigger model uses unchanged.
-_TOKENIZER_FILES = (
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "*.spm",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-    "*processor_config.json",
-)
 Result = tuple[Growth, dict[str, Any]]
 
 
@@ -64,7 +53,7 @@ def _save_pretrained(source: Source, growth: Growth, folder: Path) -> None:
     assert source.folder is not None
     student: Any = growth.student
     student.save_pretrained(folder)
-    for pattern in _TOKENIZER_FILES:
+    for pattern in EXTRA_FILES:
         for file in source.folder.glob(pattern):
             if file.is_file() and not (folder / file.name).exists():
                 shutil.copyfile(file, folder / file.name)

@@ -1,9 +1,6 @@
-"""Example inputs: from a SPEC of the command line, or made up from a Hugging Face config."""
+"""Example inputs from SPECs of the command line."""
 
 from __future__ import annotations
-
-import inspect
-from typing import Any
 
 import torch
 import typer
@@ -22,8 +19,6 @@ _DTYPES = {
         torch.bool,
     )
 }
-# Sizes that no two axes of a usual model share, so that a wrong coupling would show.
-_BATCH, _TOKENS, _TARGET_TOKENS, _PIXELS = 2, 7, 5, 64
 
 
 def parse(specs: list[str], seed: int) -> Inputs:
@@ -69,32 +64,3 @@ def _tensor(spec: str, text: str, generator: torch.Generator) -> torch.Tensor:
 
 def _bad(message: str) -> typer.BadParameter:
     return typer.BadParameter(message, param_hint="--input")
-
-
-def from_config(model_class: type[Any], config: Any, seed: int) -> Inputs:
-    """Token ids and pixels as the forward of a Hugging Face model takes them."""
-    generator = torch.Generator().manual_seed(seed)
-    accepted = inspect.signature(model_class.forward).parameters
-    text = config.get_text_config()
-    inputs: dict[str, torch.Tensor] = {}
-    if "input_ids" in accepted and hasattr(text, "vocab_size"):
-        inputs["input_ids"] = _token_ids(text.vocab_size, _TOKENS, generator)
-        if "decoder_input_ids" in accepted and getattr(config, "is_encoder_decoder", False):
-            inputs["decoder_input_ids"] = _token_ids(text.vocab_size, _TARGET_TOKENS, generator)
-    if "pixel_values" in accepted:
-        vision = getattr(config, "vision_config", config)
-        size = getattr(vision, "image_size", None) or _PIXELS
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        channels = getattr(vision, "num_channels", 3)
-        inputs["pixel_values"] = torch.randn(_BATCH, channels, height, width, generator=generator)
-    if not inputs:
-        raise _bad(
-            f"{model_class.__name__} takes neither token ids nor pixels; give its inputs: --input "
-            f"{model_class.main_input_name}=SHAPE."
-        )
-    return inputs
-
-
-def _token_ids(vocabulary: int, length: int, generator: torch.Generator) -> torch.Tensor:
-    """Random tokens, but none of the first few, which stand for padding and the like."""
-    return torch.randint(min(4, vocabulary // 2), vocabulary, (_BATCH, length), generator=generator)

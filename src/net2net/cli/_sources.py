@@ -20,8 +20,9 @@ import typer
 from torch import nn
 
 from net2net.capture import Inputs
-from net2net.cli._inputs import from_config, parse
+from net2net.cli._inputs import parse
 from net2net.errors import MissingExtraError
+from net2net.huggingface._inputs import from_config
 
 
 @dataclass(frozen=True)

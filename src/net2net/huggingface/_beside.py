@@ -29,6 +29,24 @@ class CheckpointGrowth:
     bytes: tuple[int, int]
     verification: Verification | None
 
+    def summary(self) -> dict[str, Any]:
+        """What was done and measured, as JSON."""
+        plan, proof = self.plan, self.verification
+        return {
+            "version": plan.version,
+            "seed": plan.seed,
+            "preserves": plan.preserves,
+            "parameters": list(self.parameters),
+            "bytes": list(self.bytes),
+            "dimensions": [
+                {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
+            ],
+            "depth": [{"place": d.place, "from": d.before, "to": d.after, "init": d.init} for d in plan.deepenings],
+            "max_relative_error": proof.max_relative_error if proof else None,
+            "tolerance": proof.tolerance if proof else None,
+            "dtype": proof.dtype if proof else None,
+        }
+
     def __str__(self) -> str:
         (before, after), (small, large) = self.parameters, self.bytes
         head = (
@@ -58,19 +76,3 @@ def _card(plan: Plan) -> str:
         + "\n".join(lines)
         + f"\n\n`{PLAN_FILE}` says where every entry comes from; `checksums.json` has the CRC-32 of every tensor.\n"
     )
-
-
-def summary(found: CheckpointGrowth, verification: Verification) -> dict[str, Any]:
-    plan = found.plan
-    return {
-        "version": plan.version,
-        "seed": plan.seed,
-        "preserves": plan.preserves,
-        "parameters": list(found.parameters),
-        "bytes": list(found.bytes),
-        "dimensions": [{"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings],
-        "depth": [{"place": d.place, "from": d.before, "to": d.after, "init": d.init} for d in plan.deepenings],
-        "max_relative_error": verification.max_relative_error,
-        "tolerance": verification.tolerance,
-        "dtype": verification.dtype,
-    }

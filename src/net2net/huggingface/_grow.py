@@ -19,7 +19,7 @@ from net2net.apply import make_piece, pieces, root_mean_square
 from net2net.capture import named_outputs
 from net2net.depth import Positions
 from net2net.errors import CheckpointError, OptionError, VerificationError
-from net2net.huggingface._beside import CheckpointGrowth, complete, summary
+from net2net.huggingface._beside import CheckpointGrowth, complete
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
@@ -114,11 +114,12 @@ def grow_checkpoint(
     complete(partial, folder, planned.plan)
     (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
     verification = _verified(partial, planned, reference)
-    (partial / "growth.json").write_text(json.dumps(summary(found, verification), indent=2) + "\n")
+    found = replace(found, verification=verification)
+    (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
     (partial / JOURNAL).unlink()
     (partial / "request.json").unlink()
     partial.rename(target)
-    return replace(found, verification=verification)
+    return found
 
 
 def _wanted(

@@ -30,7 +30,7 @@ def from_config(model_class: type[Any], config: Any, seed: int) -> dict[str, tor
         channels = getattr(vision, "num_channels", 3)
         inputs["pixel_values"] = torch.randn(_BATCH, channels, height, width, generator=generator)
     if not inputs:
-        raise OptionError(f"{model_class.__name__} takes neither token ids nor pixels; give its inputs.")
+        raise OptionError(f"{model_class.__name__} takes neither token ids nor pixels; give its inputs (--input).")
     return inputs
 
 

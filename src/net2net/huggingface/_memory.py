@@ -12,7 +12,7 @@ import torch
 
 from net2net.build._config import eps_changes, set_key
 from net2net.errors import CheckpointError, VerificationError
-from net2net.huggingface._beside import CheckpointGrowth, complete, summary
+from net2net.huggingface._beside import CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._inputs import from_config
@@ -89,7 +89,7 @@ def grow_in_memory(
     found = CheckpointGrowth(
         target, plan, (counts[0], counts[1]), (folder.bytes(), open_folder(partial).bytes()), growth.verification
     )
-    content = {**summary(found, growth.verification), "in_memory": reason}
+    content = {**found.summary(), "in_memory": reason}
     (partial / "growth.json").write_text(json.dumps(content, indent=2) + "\n")
     partial.rename(target)
     return found

@@ -1,0 +1,40 @@
+"""`net2net grow` on a Hugging Face folder with words of its config: streamed from folder to folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from net2net.cli import _render as render
+from net2net.errors import CheckpointError, UnknownNameError
+from net2net.huggingface import grow_checkpoint, open_folder
+from net2net.huggingface._config import new_config
+
+# What `--set` and the like ask for that a checkpoint can be grown by in a stream, and by what name.
+_OPTIONS = ("how", "shares", "noise", "init", "positions")
+
+
+def words_of_config(source: str, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """The sizes, if all of them are words of the folder's config and nothing else is asked for."""
+    sizes = asked.get("sizes")
+    if not isinstance(sizes, dict) or not set(asked) <= {"sizes", *_OPTIONS}:
+        return None
+    try:
+        new_config(open_folder(source).config, dict.fromkeys(sizes, "1x"))
+    except (UnknownNameError, CheckpointError):
+        return None
+    return sizes
+
+
+def grow_folder(
+    source: str, target: Path, sizes: dict[str, Any], asked: dict[str, Any], more: dict[str, Any], as_json: bool
+) -> dict[str, Any]:
+    """Grow the checkpoint, and give back the summary that is printed as JSON."""
+    options = {name: value for name, value in asked.items() if name in _OPTIONS}
+    with render.working("planning, writing and verifying"):
+        growth = grow_checkpoint(source, target, sizes, **options, **more)
+    if not as_json:
+        typer.echo(str(growth))
+    return growth.summary()
