@@ -110,6 +110,11 @@ class _Sum:
         """Total variance over all batches: E[x^2] - E[x]^2, floored where a channel is dead."""
         if not self.count:
             raise OptionError(f"no calibration batch reaches '{self.place.last}'.")
+        if self.count == 1:
+            raise OptionError(
+                f"'{self.place.last}' sees one value of each channel, which has no variance; give calibration= more "
+                "examples, or larger example_inputs."
+            )
         mean = self.first / self.count
         variance = (self.second / self.count - mean.square()).clamp(min=0).repeat_interleave(self.place.pieces)
         floor = float(_DEAD * variance.mean()) or _DEAD

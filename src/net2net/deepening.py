@@ -119,6 +119,8 @@ def deepen(
         left_out = [s.name for s in stacks if places[s.name].growth != "exact"]
         if any(place.growth == "exact" for place in places.values()):
             stacks = [s for s in stacks if s.name not in left_out]
+    if not isinstance(where, dict):  # of stacks inside stacks the innermost
+        stacks = [s for s in stacks if not any(b.holds(inner.container) for b in s.blocks for inner in stacks)]
     wanted = resolve_where(where, stacks, designer.layers)
     if not wanted:
         raise SizeError("nothing would grow: no place gets a new block or layer. Ask for more.")
@@ -244,8 +246,10 @@ class _Designer:
         if not isinstance(place.layer, nn.Linear):
             kernels = list(kernels_of(place.layer, self.options.kernel))
             for kernel in kernels:
-                if kernel is not None and (len(kernel) != place.axes or not all(k % 2 for k in kernel)):
+                if kernel is not None and (len(kernel) != place.axes or not all(map(_has_centre, kernel))):
                     raise OptionError(f"kernel={kernel} doesn't suit '{place.name}': use odd sizes, one for each axis.")
+            if not kernels:
+                raise OptionError(f"kernel=[] names no kernel for '{place.name}'.")
         return LayerEdit(place, tuple(kernels) * wanted.count)
 
     def _first_running(self, edits: Sequence[Edit]) -> Skeleton:
@@ -275,6 +279,10 @@ class _Designer:
             "The number of its blocks is written into its forward. Build the bigger model yourself and use "
             "net2net.transfer."
         )
+
+
+def _has_centre(size: object) -> bool:
+    return isinstance(size, int) and size > 0 and size % 2 == 1
 
 
 def _on_meta(_: str, tensor: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations_with_replacement, islice
+from itertools import combinations_with_replacement, islice, product
 from typing import Any
 
 from torch import nn
@@ -17,7 +17,7 @@ from net2net.apply import grow_state
 from net2net.build import NewSizes, changed_buffers, compare
 from net2net.capture import Inputs, capture, structural_copy
 from net2net.deepening import deepen
-from net2net.depth import LayerPlace, find_layers, find_stacks
+from net2net.depth import LayerPlace, Stack, find_layers, find_stacks
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import GrowthError
 from net2net.growth import Growth, proved, require_weights, state_of
@@ -83,31 +83,52 @@ def _as_deep(
     """The teacher as deep as the student, in every way that gives the student's modules; None if it is already."""
     inference = analyze(teacher, inputs).sites.inference
     theirs = dict(student.named_modules())
-    where: dict[str, Any] = {}
+    ways: list[list[dict[str, int]]] = []
+    deeper: set[str] = set()
+    containers: dict[str, list[Stack]] = {}
     for stack in find_stacks(inference, teacher):
-        mine, other = teacher.get_submodule(stack.container), theirs.get(stack.container)
+        containers.setdefault(stack.container, []).append(stack)
+    for path, stacks in containers.items():
+        mine, other = teacher.get_submodule(path), theirs.get(path)
         extra = len(list(other.children())) - len(list(mine.children())) if other is not None else 0
         if extra > 0 and isinstance(mine, (nn.ModuleList, nn.Sequential)):
-            where[stack.name] = extra
+            deeper.add(path)
+            ways.append([{s.name: n for s, n in zip(stacks, p, strict=True) if n} for p in _splits(extra, len(stacks))])
     layers = [p for p in find_layers(inference, teacher) if p.kind is not None]
-    choices = list(_layer_choices(teacher, student, layers, set(where)))
+    choices = _layer_choices(teacher, student, layers, deeper)
+    wheres = [{k: v for part in parts for k, v in part.items()} for parts in islice(product(*ways), _MAX_TRIES)]
+    where = any(wheres)
     if not where and not choices:
         yield None
         return
     refusal: GrowthError | None = None
-    for choice, kernel in choices or [({}, None)]:
+    found = False
+    for chosen, (choice, kernel) in product(wheres, choices or [({}, None)]):
         try:
-            yield deepen(teacher, {**where, **choice}, inputs, kernel=kernel, **keywords)
+            growth = deepen(teacher, {**chosen, **choice}, inputs, kernel=kernel, **keywords)
         except GrowthError as error:
             refusal = refusal or error
-    if refusal is not None:
+            continue
+        found = True
+        yield growth
+    if not found and refusal is not None:
         raise refusal
+
+
+def _splits(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """The ways to share out a number of blocks over several stacks."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        yield from ((first, *rest) for rest in _splits(total - first, parts - 1))
 
 
 def _layer_choices(
     teacher: nn.Module, student: nn.Module, layers: list[LayerPlace], stacks: set[str]
-) -> Iterator[tuple[dict[str, int], Any]]:
-    """Where identity layers can go so that a Sequential has the student's layers, with the kernel that they have."""
+) -> list[tuple[dict[str, int], Any]]:
+    """Where identity layers can go so that every Sequential has the student's layers, with the kernel they have."""
+    found: list[list[tuple[dict[str, int], Any]]] = []
     theirs = dict(student.named_modules())
     for path, mine in teacher.named_modules():
         other = theirs.get(path)
@@ -117,13 +138,21 @@ def _layer_choices(
         here = [p for p in layers if p.last.rpartition(".")[0] == path]
         if missing <= 0 or not here:
             continue
+        options: list[tuple[dict[str, int], Any]] = []
         kernels = dict.fromkeys(tuple(m.kernel_size) for m in other if isinstance(m, nn.modules.conv._ConvNd))
         wanted = list(map(type, other))
         for count in range(1, missing // 2 + 1):
             for some in islice(combinations_with_replacement(here, count), _MAX_TRIES):
                 if _types_with(mine, some) == wanted:
                     chosen = {p.name: some.count(p) for p in some}
-                    yield from ((chosen, kernel) for kernel in (None, *kernels))
+                    options += [(chosen, kernel) for kernel in (None, *kernels)]
+        found.append(options)
+    together = []
+    for parts in islice(product(*found), _MAX_TRIES):
+        asked = {kernel for _, kernel in parts if kernel is not None}
+        if parts and len(asked) <= 1:
+            together.append(({k: v for chosen, _ in parts for k, v in chosen.items()}, next(iter(asked), None)))
+    return together
 
 
 def _types_with(container: nn.Sequential, places: tuple[LayerPlace, ...]) -> list[type]:

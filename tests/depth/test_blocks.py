@@ -241,7 +241,6 @@ def test_fresh_blocks_follow_the_seed() -> None:
     assert torch.equal(one, again) and not torch.equal(one, other)
 
 
-@pytest.mark.xfail(reason="the last norm of the chain starts at its default, not at the teacher's gain", strict=True)
 def test_fresh_blocks_that_normalise_their_stream() -> None:
     exact(trained(encoder(2)), {"encoder": 1}, IDS, init="zero-random")
 

@@ -149,7 +149,6 @@ def test_kernels_that_have_no_centre_are_refused(kernel: Kernel) -> None:
     refused(net2net.OptionError, lambda: net2net.deepen(teacher, {"0": 1}, X, kernel=kernel), "kernel=", "'0'", "odd")
 
 
-@pytest.mark.xfail(reason="sizes that are no size are not refused", strict=True)
 @pytest.mark.parametrize("kernel", [-1, (3, 3.0), []], ids=str)
 def test_kernels_that_are_none_are_refused(kernel: Kernel) -> None:
     teacher = around(nn.Conv2d(2, 5, 3))

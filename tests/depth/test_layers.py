@@ -113,9 +113,7 @@ def test_idempotent_functions_in_a_forward(function: Callable[[Tensor], Tensor])
         lambda x: F.gelu(x, approximate="tanh"),
         F.silu,
         F.softplus,
-        pytest.param(
-            F.hardswish, marks=pytest.mark.xfail(reason="aten.hardswish has no pointwise tag: the place is not found")
-        ),
+        pytest.param(F.hardswish),
         F.leaky_relu,
         lambda x: F.leaky_relu(x, 0.2),
     ],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import net2net
@@ -39,17 +41,15 @@ def test_every_growth_is_exact_or_refused_in_a_long_sweep(example: Example) -> N
 def test_most_requests_are_met() -> None:
     """The two tests above would pass if all were refused."""
     outcomes = [outcome(*case(random.Random(seed))) for seed in range(60)]
-    assert outcomes.count("deeper and wider") >= 0.4 * len(outcomes), sorted(outcomes)
-    assert sum(o.startswith("deeper") for o in outcomes) >= 0.6 * len(outcomes), sorted(outcomes)
+    assert outcomes.count("deeper and wider") >= 0.5 * len(outcomes), sorted(outcomes)
 
 
 def outcome(chain: Chain, depth: Depth, wish: Wish) -> str:
-    """Deepen, widen the result, and check both: what has been done, or the kind of refusal."""
+    """Deepen and widen, and check: what has been done, or the kind of refusal."""
     teacher, x = chain.build(), chain.inputs()
     before = state(teacher)
     try:
-        where = depth.where(net2net.analyze(teacher, x))
-        deeper = net2net.deepen(teacher, where, x, **depth.options)
+        growths = list(grown(teacher, x, depth, wish))
     except net2net.VerificationError:
         raise  # the analysis accepted a wrong plan
     except net2net.GrowthError as refusal:
@@ -57,18 +57,29 @@ def outcome(chain: Chain, depth: Depth, wish: Wish) -> str:
         return type(refusal).__name__
     finally:
         assert equal_states(before, state(teacher)), "the teacher has changed"
-    check(teacher, deeper, chain, depth)
-    sizes = wish.sizes(net2net.analyze(deeper.student, x))
+    for growth in growths:
+        check(teacher, growth, chain, depth)
+    return "deeper and wider" if growths[-1].plan.widenings else "deeper"
+
+
+def grown(teacher: nn.Module, x: Tensor, depth: Depth, wish: Wish) -> Iterator[net2net.Growth]:
+    """Both in one call where the sizes are a factor; else one after the other, as sizes have the student's names."""
+    where = depth.where(net2net.analyze(teacher, x))
+    if wish.factor is not None:
+        yield net2net.grow(teacher, x, where=where, sizes=wish.factor, **{**wish.options, **depth.options})
+        return
+    deeper = net2net.deepen(teacher, where, x, **depth.options)
+    yield deeper
     try:
-        both = net2net.grow(teacher, x, where=where, sizes=sizes, **{**wish.options, **depth.options})
+        sizes = wish.sizes(net2net.analyze(deeper.student, x))
+        wider = net2net.widen(deeper.student, sizes, x, **wish.options)
     except net2net.VerificationError:
         raise
     except net2net.GrowthError as refusal:
         assert str(refusal).strip()
-        return f"deeper, {type(refusal).__name__}"
-    check(teacher, both, chain, depth)
-    assert both.plan.earlier == deeper.plan
-    return "deeper and wider"
+    else:
+        proof = replace(wider.verification, approximate=deeper.verification.approximate)
+        yield replace(wider, plan=wider.plan.after(deeper.plan), verification=proof)
 
 
 def check(teacher: nn.Module, growth: net2net.Growth, chain: Chain, depth: Depth) -> None:

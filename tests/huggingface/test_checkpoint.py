@@ -221,7 +221,7 @@ def test_the_files_are_as_readable_as_any(llama_folder: Path, tmp_path: Path) ->
 def test_on_the_command_line(llama_folder: Path, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
-    from net2net.cli import app
+    from net2net.cli._app import app
 
     runner, sizes = CliRunner(), ["--set", "hidden_size=2x", "--set", "num_hidden_layers=5"]
     dry = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "s"), *sizes, "--dry-run"])

@@ -296,7 +296,7 @@ def _count(source: str) -> TensorPlan:
 def _changed(plan: TensorPlan, change: Change) -> TensorPlan:
     if change.fill == "values":
         return replace(plan, fill="values", values=np.full((1,), change.number))
-    return replace(plan, scale=change.scale)
+    return replace(plan, fill="source", values=None, scale=change.scale)
 
 
 def _named(edit: BlockEdit, old: list[str]) -> list[str]:

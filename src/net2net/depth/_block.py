@@ -14,3 +14,7 @@ class Block:
     path: str
     stream_in: Value = field(repr=False)
     stream_out: Value = field(repr=False)
+
+    def holds(self, path: str) -> bool:
+        """Whether a module is the block or inside it."""
+        return path == self.path or path.startswith(self.path + ".")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from net2net.axes import Inference, stored_gain
 from net2net.capture import Node
@@ -80,17 +81,20 @@ def block_edit(inference: Inference, stack: Stack, order: Order, init: str, fixe
     if init in ("stack", "interleave", "middle", "overlap", "random"):
         return edit
     norms: dict[int, list[Node]] = {}
+    stream = stack.blocks[0].stream_in
     for index, (source, new) in enumerate(order):
+        if not new:
+            stream = stack.blocks[source].stream_out
+            continue
         try:
-            rule = identity_rule(inference, stack.blocks[source])
+            rule = identity_rule(inference, stack.blocks[source], stream)
         except NotPossible as reason:
             raise FixedDimensionError(
                 f"'{stack.name}' can't get new blocks that keep the function: {reason}. "
                 "init='stack' copies blocks without keeping it."
             ) from None
         norms[source] = rule.norms
-        if new:
-            edit.changes.update({(index, name): Change("values", number) for name, number in rule.fills.items()})
+        edit.changes.update({(index, name): Change("values", number) for name, number in rule.fills.items()})
     if any(norms.values()):
         _post_norm(edit, norms, fixed_eps)
     return edit
@@ -121,8 +125,8 @@ def _post_norm(edit: BlockEdit, norms: Mapping[int, list[Node]], fixed_eps: bool
 
 def _spread_norm(edit: BlockEdit, path: str, chain: list[tuple[int, Node]], fixed_eps: bool) -> None:
     first, last = chain[0][1], chain[-1][1]
-    eps = float(first["eps"])
-    if any(float(n["eps"]) != eps or n.op != first.op for _, n in chain):
+    eps = _eps(first)
+    if any(_eps(n) != eps or n.op != first.op for _, n in chain):
         raise FixedDimensionError(f"'{edit.stack.name}': the norms of its stream are not alike ({first.where}).")
     keep_eps = eps <= _NO_EPS
     if fixed_eps and not keep_eps:
@@ -136,6 +140,8 @@ def _spread_norm(edit: BlockEdit, path: str, chain: list[tuple[int, Node]], fixe
         scale = 1.0 if keep_eps or place == 0 else math.sqrt(2)
         if node is last and place == len(chain) - 1:
             edit.changes[index, gain] = Change(scale=scale)
+            if shift is not None:
+                edit.changes[index, shift] = Change()
         else:
             edit.changes[index, gain] = Change("values", scale)
             if shift is not None:
@@ -143,6 +149,12 @@ def _spread_norm(edit: BlockEdit, path: str, chain: list[tuple[int, Node]], fixe
         if not keep_eps:
             module = node.module.removeprefix(path).strip(".")
             edit.attributes[index, module] = {"eps": eps * 2.0 ** (len(chain) - 1) if place == 0 else 1.0}
+
+
+def _eps(norm: Node) -> float:
+    """What a norm adds to the variance; torch's RMSNorm takes the dtype's own where none is given."""
+    eps = norm.get("eps")
+    return torch.finfo(norm.output.dtype).eps if eps is None else float(eps)
 
 
 def _stored(node: Node, name: str, path: str) -> str:

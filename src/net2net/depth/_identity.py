@@ -33,22 +33,27 @@ class IdentityRule:
     norms: list[Node] = field(default_factory=list)
 
 
-def identity_rule(inference: Inference, block: Block) -> IdentityRule:
+def identity_rule(inference: Inference, block: Block, stream: Value | None = None) -> IdentityRule:
     """Find how a block becomes the identity while every new weight can still learn: of each product on the way of a
     branch into the stream exactly one factor is zero, the last.
+
+    Args:
+        inference: of the network.
+        block: the block that is copied.
+        stream: what the copy gets; by default what the block itself gets.
 
     Raises:
         NotPossible: it can't; the message names the operation.
     """
-    search = _Search(inference, block)
+    search = _Search(inference, block, block.stream_in if stream is None else stream)
     search.keep(block.stream_out)
     search.rule.norms.reverse()
     return search.rule
 
 
 class _Search:
-    def __init__(self, inference: Inference, block: Block) -> None:
-        self.inference, self.block = inference, block
+    def __init__(self, inference: Inference, block: Block, stream: Value) -> None:
+        self.inference, self.block, self.stream = inference, block, stream
         self.rule = IdentityRule()
         self.done: set[Value] = set()
 
@@ -69,7 +74,7 @@ class _Search:
             self.keep(node["input"])
         elif node.pointwise and len(node.inputs) == 1 and is_idempotent(operation(node)):
             self.keep(node.inputs[0])
-            if not _is_image_of(self.block.stream_in, node):
+            if not _is_image_of(self.stream, node):
                 raise NotPossible(f"{node.where} acts on the stream, which doesn't come out of the same operation")
         elif flow is Flow.CONTRACT or flow is Flow.AFFINE:
             raise NotPossible(f"{node.where} is on every way through '{self.block.path}', which adds to no stream")

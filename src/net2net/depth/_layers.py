@@ -17,7 +17,7 @@ from net2net.axes import Flow, Inference, flow_of
 from net2net.axes._inference import base_name
 from net2net.capture import Node, Value
 from net2net.depth._activations import Function, acts_on_numbers, as_module, is_idempotent, odd_slope, operation
-from net2net.depth._stacks import Regions
+from net2net.depth._stacks import Regions, shared_modules
 
 _MOVES = ("aten.view", "aten.reshape", "aten.unflatten")
 _MAXIMA = ("aten.amax", "aten.max")
@@ -63,10 +63,13 @@ def find_layers(inference: Inference, model: nn.Module) -> list[LayerPlace]:
     regions = Regions(inference)
     calls = Counter(node.module for node in regions.nodes if flow_of(node) in (Flow.CONTRACT, Flow.AFFINE))
     found: list[LayerPlace] = []
+    shared = shared_modules(model)
     for node in regions.nodes:
         layer = model.get_submodule(node.module) if node.module else None
         if isinstance(layer, (nn.RNNBase, nn.RNNCellBase)) and all(p.name != node.module for p in found):
             found.append(_recurrent(node.module, layer))
+        if id(layer) in shared:
+            continue
         standard = isinstance(layer, (nn.Linear, _ConvNd)) and flow_of(node) is Flow.CONTRACT
         if layer is not None and standard and calls[node.module] == 1:
             place = _place(model, regions, node, layer, calls)
@@ -106,7 +109,7 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
     if pieces:
         pooling = _maxout(value, after, pieces)
         return place("maxout", pooling, pieces=pieces) if pooling else None
-    single = after.pointwise and len(after.inputs) == 1 and flow_of(after) is not Flow.PASS
+    single = (after.pointwise or flow_of(after) is Flow.ZERO) and len(after.inputs) == 1
     if outer is None and not single:
         return None
     activation = outer if outer is not None else as_module(after)
@@ -114,6 +117,9 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
     if not acts_on_numbers(function):
         return None
     name = type(outer).__name__ if outer is not None else base_name(after.op)
+    norm = model.get_submodule(last)
+    if isinstance(norm, _BatchNorm) and norm.running_mean is None:
+        return place(None, None, reason=f"'{last}' keeps no statistics, so it can't be undone in eval mode")
     if base_name(after.op) == "aten.rrelu":
         return place(None, None, reason=f"{name} ({after.where}) is random in training")
     if is_idempotent(function):

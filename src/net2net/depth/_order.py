@@ -82,7 +82,9 @@ def _after(blocks: int, new: int, positions: Positions, name: str) -> list[int]:
         if positions == "spread":
             return [((k + 1) * blocks - 1) // new if new <= blocks else k * blocks // new for k in range(new)]
         return [blocks - 1 if positions == "append" else blocks - 2] * new
-    after = list(positions)
+    if not isinstance(positions, Sequence):
+        raise OptionError(f"positions={positions!r}: use {', '.join(POSITIONS)}, a list of blocks, or a callable.")
+    after = [*positions]
     bad = [p for p in after if isinstance(p, bool) or not isinstance(p, int) or not -1 <= p < blocks]
     if bad or len(after) != new:
         raise OptionError(

@@ -38,7 +38,7 @@ def find_places(inference: Inference, model: nn.Module) -> dict[str, DepthPlace]
     found: dict[str, DepthPlace] = {}
     for stack in find_stacks(inference, model):
         try:
-            rule = identity_rule(inference, stack.blocks[-1])
+            rule = identity_rule(inference, stack.blocks[-1], stack.blocks[-1].stream_out)
             fixed_eps = in_pretrained(model, stack.blocks[0].path)
             block_edit(inference, stack, order(len(stack), 1, "identity", "append", stack.name), "identity", fixed_eps)
             how = f"zero in a new block: {', '.join(rule.fills)}" + ("; its norms are chained" if rule.norms else "")

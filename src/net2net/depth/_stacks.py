@@ -72,8 +72,11 @@ def find_stacks(inference: Inference, model: nn.Module) -> list[Stack]:
     """
     regions = Regions(inference)
     stacks: list[Stack] = []
+    shared = shared_modules(model)
     for path, module in model.named_modules():
         children = [name for name, _ in module.named_children() if regions.of.get(_join(path, name))]
+        if any(id(child) in shared for child in module.children()):
+            continue
         if children and _in_sequence(regions, [_join(path, c) for c in children]):
             stacks += _stacks_in(regions, inference, path, module, children)
     several = [s for s in stacks if len(s) > 1]
@@ -82,11 +85,17 @@ def find_stacks(inference: Inference, model: nn.Module) -> list[Stack]:
     return [s for s in stacks if s in several or s in outermost]
 
 
+def shared_modules(model: nn.Module) -> set[int]:
+    """The identities of modules that stand at several places: one set of weights for several layers."""
+    counts = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    return {key for key, count in counts.items() if count > 1}
+
+
 def _adds_to_stream(block: Block, model: nn.Module, inference: Inference) -> bool:
     if isinstance(model.get_submodule(block.path), (nn.Sequential, nn.ModuleList)):
         return False
     try:
-        return bool(identity_rule(inference, block).fills)
+        return bool(identity_rule(inference, block, block.stream_out).fills)
     except NotPossible:
         return False
 
