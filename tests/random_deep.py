@@ -116,10 +116,8 @@ class Depth:
     positions: str | None
     seed: int
 
-    def where(self, analysis: Analysis) -> Any:
-        """What to ask for; nothing if there is no place."""
-        if self.factor is not None:
-            return self.factor
+    def where(self, analysis: Analysis) -> dict[str, Any]:
+        """The places to ask for, where there is no factor for all; none if the network has none."""
         places = list(analysis.places.values())
         chosen = [(places[number % len(places)], depth) for number, depth in self.picks if places]
         return {place.name: _depth(place, depth) for place, depth in chosen}

@@ -50,6 +50,7 @@ def grow(
         one below.
 
     Example:
+        >>> import torch
         >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> growth = grow(teacher, torch.randn(3, 4), where={"0": 1}, sizes={"2": 13})
         >>> [layer.out_features for layer in growth.student[::2]]

@@ -59,6 +59,7 @@ def transfer(
         GrowthError: the sizes can't be reached exactly.
 
     Example:
+        >>> import torch
         >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> student = torch.nn.Sequential(torch.nn.Linear(4, 11), torch.nn.ReLU(), torch.nn.Linear(11, 2))
         >>> transfer(teacher, student, torch.randn(3, 4)).verification.passed

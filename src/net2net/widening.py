@@ -53,6 +53,7 @@ def widen(
     Source: Chen et al. (2016), section 2.2 (split); growth on normalised streams as in LEMON and HyperCloning.
 
     Example:
+        >>> import torch
         >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> growth = widen(teacher, {"0": 12}, torch.randn(3, 4))
         >>> growth.student[0], growth.verification.passed

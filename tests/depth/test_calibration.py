@@ -53,7 +53,7 @@ def reaching(model: nn.Module, index: int, inputs: Tensor) -> Tensor:
 
 def test_eval_is_exact_whatever_the_statistics() -> None:
     """Even the statistics of a wrong distribution cancel in eval mode; no mode but train is approximate."""
-    for calibration in (None, images(1), [100 * images(2) + 7]):
+    for calibration in (None, [100 * images(2) + 7]):
         growth = exact(convnet(), {"0": 1, "3": 2}, images(3), calibration=calibration)
         assert growth.verification.approximate == ("train",)
         assert any(key.startswith("train/") for key in growth.verification.errors)

@@ -41,8 +41,7 @@ def is_identity(layer: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, (1, 7), (7, 1), (5, 3)], ids=str)
-@pytest.mark.parametrize("given", ["own", "asked"])
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
+@pytest.mark.parametrize(("given", "norm"), [("own", False), ("asked", True)], ids=["own", "asked"])
 def test_kernels(kernel: Kernel, given: str, norm: bool) -> None:
     """By default the new kernel has the layer's own size; positions outside count as zero and meet no weight."""
     teacher = around(nn.Conv2d(2, 5, kernel if given == "own" else 3, padding="same"), norm=norm)
@@ -67,8 +66,7 @@ def test_a_factorised_pair(norm: bool) -> None:
 
 
 @pytest.mark.parametrize("dims", [1, 3])
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU], ids=["relu", "gelu"])
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
+@pytest.mark.parametrize(("activation", "norm"), [(nn.ReLU, True), (nn.GELU, False)], ids=["relu", "gelu"])
 def test_one_and_three_axes(dims: int, activation: Callable[[], nn.Module], norm: bool) -> None:
     teacher = around(CONVS[dims - 1](2, 4, 3, padding=1), activation, norm)
     student = exact(teacher, {"0": 2}, drawn(3, 2, *(5, 6, 7)[:dims])).student
@@ -90,10 +88,9 @@ SHAPES = [
 
 
 @pytest.mark.parametrize("layer", SHAPES, ids=str)
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
-def test_layers_of_every_kind(layer: nn.Module, norm: bool) -> None:
+def test_layers_of_every_kind(layer: nn.Module) -> None:
     """Whatever the layer does, the new one has stride 1, an odd kernel and zeros around the image."""
-    new = convolutions(exact(around(layer, norm=norm), {"0": 1}, X).student)[1]
+    new = convolutions(exact(around(layer, norm=layer.bias is None), {"0": 1}, X).student)[1]
     assert type(new) is nn.Conv2d and is_identity(new) and all(k % 2 for k in new.kernel_size)
     assert (new.bias is None) == (layer.bias is None)
 
@@ -101,8 +98,9 @@ def test_layers_of_every_kind(layer: nn.Module, norm: bool) -> None:
 @pytest.mark.parametrize(
     "activation", [nn.GELU, nn.SiLU, nn.Softplus, nn.Hardswish, nn.LeakyReLU, nn.PReLU], ids=lambda a: a.__name__
 )
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
-def test_mirrored_pairs(activation: Callable[[], nn.Module], norm: bool) -> None:
+def test_mirrored_pairs(activation: Callable[[], nn.Module]) -> None:
+    """With a norm for those that are computed piece by piece, without one for the smooth ones."""
+    norm = activation in (nn.Hardswish, nn.LeakyReLU, nn.PReLU)
     layer = nn.Conv2d(2, 5, 4, stride=2, padding_mode="replicate", padding=1)
     growth = exact(around(layer, activation, norm), {"0": 1}, X, kernel=[(1, 5), 3])
     assert [layer.out_channels for layer in convolutions(growth.student)] == [10, 10, 5, 2]
@@ -165,7 +163,7 @@ def test_these_images_show_a_shift_by_one_pixel(shift: tuple[int, int]) -> None:
     assert not is_identity(layer) and error(teacher, student, X) > 0.1
 
 
-@pytest.mark.parametrize("width", [6, 9, 31])
+@pytest.mark.parametrize("width", [6, 31])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU], ids=["relu", "gelu"])
 def test_then_wider_reaches_any_width(width: int, activation: Callable[[], nn.Module]) -> None:
     """A new convolution of any width from that of the layer below; its norm's statistics go with it."""

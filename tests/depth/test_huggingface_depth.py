@@ -41,7 +41,7 @@ def round_trip(student: Any, path: Path) -> Any:
     ("name", "stack", "more", "settings"),
     [
         ("llama", "model.layers", 3, {"num_hidden_layers": 5}),
-        ("gpt2", "transformer.h", 1, {"n_layer": 3}),
+        pytest.param("gpt2", "transformer.h", 1, {"n_layer": 3}, marks=pytest.mark.sweep),
         ("bert", "bert.encoder.layer", 2, {"num_hidden_layers": 4}),
         ("t5", "decoder.block", 2, {"num_decoder_layers": 5, "num_layers": 2}),
         pytest.param("swin", "swin.encoder.layers.1.blocks", 2, {"depths": [2, 4]}, marks=pytest.mark.sweep),

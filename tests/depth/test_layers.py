@@ -72,8 +72,7 @@ def test_idempotent_activations_in_a_sequential(activation: Activation, count: i
 
 
 @pytest.mark.parametrize("activation", MIRRORED, ids=name)
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
+@pytest.mark.parametrize(("count", "norm"), [(1, False), (2, True)], ids=["one", "two behind a norm"])
 def test_mirrored_pairs(activation: Activation, count: int, norm: bool) -> None:
     """Each unit gets a partner of the opposite sign; the next layer adds the two and divides by the slope."""
     teacher = chain(activation, norm)
@@ -151,8 +150,9 @@ def test_a_softplus_with_a_near_threshold_is_refused() -> None:
     refused(net2net.FixedDimensionError, lambda: net2net.deepen(near, {"0": 1}, X), "Softplus")
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.PReLU], ids=["relu", "gelu", "prelu"])
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
+@pytest.mark.parametrize(
+    ("activation", "norm"), [(nn.ReLU, True), (nn.GELU, True), (nn.PReLU, False)], ids=["relu", "gelu", "prelu"]
+)
 def test_without_a_bias(activation: Activation, norm: bool) -> None:
     """A layer without a bias is followed by layers without one."""
     student = exact(chain(activation, norm, bias=False), {"0": 2}, X).student
@@ -174,7 +174,7 @@ def test_frozen_parameters_stay_frozen(activation: Activation, norm: bool) -> No
     assert not {f"{last}.weight", f"{last}.bias", "0.bias"} & frozen
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 1, 5), (1, 7, 2), (5, 13, 1)], ids=str)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 1, 5), (1, 13, 2)], ids=str)
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU], ids=["relu", "gelu"])
 def test_awkward_sizes(sizes: tuple[int, int, int], activation: Activation) -> None:
     inputs, hidden, outputs = sizes
@@ -218,8 +218,9 @@ def test_a_state_dict_loads_into_a_network_built_deeper() -> None:
     assert error(student, built, X) == 0
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.Hardswish], ids=["relu", "gelu", "hardswish"])
-@pytest.mark.parametrize("norm", [False, True], ids=["plain", "norm"])
+@pytest.mark.parametrize(
+    ("activation", "norm"), [(nn.ReLU, True), (nn.GELU, False), (nn.Hardswish, True)], ids=["relu", "gelu", "hardswish"]
+)
 def test_float32(activation: Activation, norm: bool) -> None:
     """A float32 teacher gives a float32 student that agrees to 1e-5 as it is, without going to float64."""
     teacher = chain(activation, norm).float()
@@ -227,7 +228,7 @@ def test_float32(activation: Activation, norm: bool) -> None:
     assert {p.dtype for p in growth.student.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("width", [7, 11, 12, 61])
+@pytest.mark.parametrize("width", [7, 12, 61])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU], ids=["relu", "gelu"])
 def test_then_wider_reaches_any_width(activation: Activation, width: int) -> None:
     """An identity layer that is widened: a new layer of any width from that of the layer below."""

@@ -38,8 +38,7 @@ class Maxout(nn.Module):
 
 
 @pytest.mark.parametrize("largest", LARGEST)
-@pytest.mark.parametrize(("units", "pieces"), [(5, 3), (1, 2), (4, 4), (7, 5)])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(("units", "pieces", "count"), [(5, 3, 1), (1, 2, 2), (4, 4, 1), (7, 5, 2)])
 def test_linear_pieces(largest: str, units: int, pieces: int, count: int) -> None:
     """Exact for units of either sign, which an identity behind a ReLU is not."""
     teacher = trained(Maxout(0, units, pieces, LARGEST[largest]))

@@ -59,13 +59,10 @@ def chain(*sizes: int, activation: type[nn.Module] = nn.ReLU) -> nn.Module:
 @pytest.mark.parametrize(
     "sizes",
     [
-        (4, 6, 6, 5, 2),  # deeper behind the first layer
-        (4, 6, 5, 5, 2),  # behind the second
-        (4, 6, 6, 5, 5, 2),  # both
-        (4, 6, 6, 6, 5, 2),  # twice at one place
-        (4, 9, 7, 11, 2),  # deeper and wider; the new layer has a width of its own
-        (4, 6, 8, 5, 2),
-        (4, 13, 13, 13, 13, 2),
+        (4, 6, 5, 5, 2),  # deeper behind the second layer
+        (4, 6, 6, 5, 5, 2),  # behind both
+        (4, 9, 9, 9, 11, 2),  # twice at one place, and wider
+        (4, 6, 8, 5, 2),  # the new layer has a width of its own
     ],
     ids=str,
 )
@@ -95,7 +92,7 @@ def images(*channels: int, kernel: int = 3) -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * channels[-1], 3)).double()
 
 
-@pytest.mark.parametrize("channels", [(5, 5, 6), (5, 6, 6), (5, 9, 8), (7, 7, 7, 9)], ids=str)
+@pytest.mark.parametrize("channels", [(5, 6, 6), (5, 9, 8)], ids=str)
 def test_convolutions_with_batch_norm(channels: tuple[int, ...]) -> None:
     """New norms get the statistics of the calibration, and train mode is as close as the batch allows."""
     torch.manual_seed(0)
@@ -119,11 +116,15 @@ def resnet(layers: tuple[int, int], planes: tuple[int, int], stem: int) -> nn.Mo
     return ResNet(BasicBlock, layers, planes, stem)
 
 
-@pytest.mark.parametrize("after", [((3, 4), (4, 6), 5), ((4, 3), (7, 11), 8)], ids=["deeper", "deeper and wider"])
+@pytest.mark.parametrize(
+    "after",
+    [pytest.param(((3, 4), (4, 6), 5), marks=pytest.mark.sweep), ((4, 3), (7, 11), 8)],
+    ids=["deeper", "deeper and wider"],
+)
 def test_residual_networks(after: tuple[Any, ...]) -> None:
     """New blocks are silent in train mode, too: nothing needs calibration."""
     torch.manual_seed(0)
-    teacher, student, x = trained(resnet((2, 2), (4, 6), 5)), resnet(*after).double(), drawn(6, 3, 16, 16)
+    teacher, student, x = trained(resnet((2, 2), (4, 6), 5)), resnet(*after).double(), drawn(4, 3, 16, 16)
     growth = transferred(teacher, student, x)
     assert error(teacher, student, x, train=True) <= 1e-10
     assert all(learned(growth, x).values())
@@ -166,8 +167,7 @@ def test_blocks_in_a_list() -> None:
     torch.manual_seed(0)
     teacher, x = trained(ResidualMLP(depth=2)), drawn(5, 11)
     transferred(teacher, ResidualMLP(depth=5).double(), x)
-    transferred(teacher, ResidualMLP(depth=3, hidden=40).double(), x)
-    transferred(teacher, ResidualMLP(depth=4, dim=28, hidden=40).double(), x)
+    transferred(teacher, ResidualMLP(depth=3, dim=28, hidden=40).double(), x)
     counted = trained(Counted(2))
     assert transferred(counted, Counted(4).double(), X).student.depth == 4
 
