@@ -183,3 +183,10 @@ def test_a_factor_for_all_says_what_it_left_out() -> None:
     assert "aten.tanh" in reason and reason in str(growth.plan)
     both = net2net.deepen(model, 2.0, X, init="stack")
     assert [d.place for d in both.plan.deepenings] == ["good.blocks", "bad"] and not both.plan.left_out
+
+
+def test_a_factor_that_adds_nothing_is_refused() -> None:
+    """Neither blocks nor layers: the student would be the teacher."""
+    refused(net2net.SizeError, lambda: net2net.deepen(teacher(), "1x", X), "nothing would grow")
+    chain = trained(nn.Sequential(nn.Linear(11, 8), nn.ReLU(), nn.Linear(8, 3)))
+    refused(net2net.SizeError, lambda: net2net.deepen(chain, "1x", X), "nothing would grow")

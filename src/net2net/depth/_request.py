@@ -51,7 +51,7 @@ def resolve_where(where: Where, stacks: Sequence[Stack], layers: Sequence[LayerP
     possible = [p for p in layers if p.kind is not None]
     if not possible:
         raise UnknownNameError(_nowhere(layers))
-    return [Wanted(p, _count(where, 1, p.name)) for p in possible]
+    return [Wanted(p, _count(where, 1, p.name)) for p in possible if _count(where, 1, p.name)]
 
 
 def _nowhere(layers: Sequence[LayerPlace]) -> str:
