@@ -38,8 +38,6 @@ REFUSED = {
 }
 # Places that a factor for all leaves out: a layer whose weight is used by name, blocks that concatenate.
 LEFT_OUT = {"tied_linears": {"encoder"}, "shufflenet_v2": {"stages.0"}}
-# What a factor for all leaves out: a weight that the forward reads by its name, a stage that concatenates.
-_LEFT_OUT = {"tied_linears": {"encoder"}, "shufflenet_v2": {"stages.0"}}
 # Attention over one place, and a norm over one pixel, have no gradient in the teacher either.
 _ONE_PLACE = ("poolformer", "segformer", "pvt")
 # Networks of which a copy costs much time: they are left to the sweep.
