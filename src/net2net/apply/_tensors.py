@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from net2net.apply._draws import uniform
 from net2net.apply._pieces import bounds, pieces
 from net2net.plan import AxisMap, Noise, Plan, TensorPlan
 from net2net.plan._plan import FRESH
@@ -189,11 +190,8 @@ def _fill(
         values = old.mean(axis, keepdim=True).expand(shape)
     elif not result.is_floating_point():
         values = result.new_zeros(shape)
-    elif together and region.is_contiguous() and region.device == generator.device:
-        region.uniform_(-bound, bound, generator=generator)
-        return
     else:
-        values = torch.empty(shape, dtype=result.dtype).uniform_(-bound, bound, generator=generator)
+        values = uniform(shape, result.dtype, bound, generator)
     if together:
         region.copy_(values)
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from net2net._threads import in_threads
 from net2net.apply._pieces import PIECE
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 
@@ -51,12 +52,16 @@ def _linear(folder: Folder, source: dict[str, str], dtype: torch.dtype) -> Calla
     def forward(x: torch.Tensor) -> torch.Tensor:
         bias = folder.read(source["bias"]).to(dtype) if "bias" in source else None
         result = x.new_empty(*x.shape[:-1], outputs)
-        weight = x.new_empty(step, inputs)  # used again and again: many small allocations would leave holes
-        for start in range(0, outputs, step):
+
+        def run(start: int) -> None:
             rows = np.arange(start, min(start + step, outputs))
-            part = weight[: len(rows)].copy_(folder.read(source["weight"], rows))
+            part = folder.read(source["weight"], rows).to(dtype)
             shift = None if bias is None else bias[start : start + step]
-            result[..., start : start + step] = nn.functional.linear(x, part, shift)
+            with torch.no_grad():  # a setting of each thread
+                result[..., start : start + step] = nn.functional.linear(x, part, shift)
+
+        for _ in in_threads(run, range(0, outputs, step)):
+            pass
         return result
 
     return forward

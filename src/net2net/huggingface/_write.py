@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import zlib
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 from net2net.errors import CheckpointError
+from net2net._threads import in_threads
 from net2net.huggingface._folder import INDEX, NAMES, SINGLE
 
 JOURNAL = "progress.jsonl"
@@ -79,19 +81,22 @@ def write(
             _allocate(path, header, sum(s.length for s in inside))
             sums = {name: value for name, value in sums.items() if name not in {s.name for s in inside}}
         with open(path, "r+b", buffering=0) as stream, open(folder / JOURNAL, "a") as journal:
+            finished = [slot for slot in inside if slot.name in sums]
+            rest = [slot for slot in inside if slot.name not in sums]
+            done(sum(slot.length for slot in finished))
             pending: list[str] = []
             unsynced = 0
-            for slot in inside:
-                if slot.name not in sums:
-                    sums[slot.name] = _tensor(stream.fileno(), len(header) + slot.start, slot, make(slot))
-                    pending.append(json.dumps({"tensor": slot.name, "crc32": sums[slot.name]}) + "\n")
-                    unsynced += slot.length
-                done(slot.length)
-                if pending and (unsynced >= _SYNC_BYTES or slot is inside[-1]):
+            tensor = functools.partial(_tensor, stream.fileno(), len(header), make=make)
+            for slot, crc in zip(rest, in_threads(tensor, rest), strict=True):
+                sums[slot.name] = crc
+                pending.append(json.dumps({"tensor": slot.name, "crc32": crc}) + "\n")
+                unsynced += slot.length
+                if unsynced >= _SYNC_BYTES or slot is rest[-1]:
                     os.fdatasync(stream.fileno())  # the journal names only what is on the disk
                     journal.writelines(pending)
                     journal.flush()
                     pending, unsynced = [], 0
+                done(slot.length)
     if len(files) > 1:
         total = sum(s.length for s in slots)
         index = {"metadata": {"total_size": total}, "weight_map": {s.name: s.file for s in slots}}
@@ -139,9 +144,9 @@ def _allocate(path: Path, header: bytes, length: int) -> None:
     partial.rename(path)
 
 
-def _tensor(descriptor: int, offset: int, slot: Slot, pieces: Iterator[torch.Tensor]) -> str:
-    crc, written = 0, 0
-    for piece in pieces:
+def _tensor(descriptor: int, first: int, slot: Slot, make: Callable[[Slot], Iterator[torch.Tensor]]) -> str:
+    crc, written, offset = 0, 0, first + slot.start
+    for piece in make(slot):
         view = memoryview(piece.to(slot.dtype).contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
         crc = zlib.crc32(view, crc)
         while view:
