@@ -14,12 +14,17 @@ _Result = TypeVar("_Result")
 _MOST = 8
 
 
+def threads() -> int:
+    """How many tensors are worked on at once."""
+    return min(torch.get_num_threads(), _MOST)
+
+
 def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
     """The results of `work`, in the order of the items. Nothing new is begun after an error."""
-    threads = torch.get_num_threads()
+    own = torch.get_num_threads()
     # torch's own threads inside ours would wait for each other: they spin, and take twice the time.
-    with ThreadPoolExecutor(min(threads, _MOST), initializer=lambda: torch.set_num_threads(1)) as pool:
+    with ThreadPoolExecutor(threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
         try:
             yield from pool.map(work, items)
         finally:
-            torch.set_num_threads(threads)
+            torch.set_num_threads(own)

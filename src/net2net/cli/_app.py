@@ -15,9 +15,9 @@ from net2net.cli._grow import grow_pretrained, grow_python
 from net2net.cli._request import depth, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._summary import analysis_summary, verification_summary
+from net2net.cli._verify import compared
 from net2net.dimensions import analyze as analyze_model
-from net2net.errors import GrowthError, StudentMismatchError
-from net2net.verify import verify as verify_models
+from net2net.errors import GrowthError
 
 
 class _Commands(TyperGroup):
@@ -170,7 +170,7 @@ def grow(
         raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
     streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size}
     more = {name: value for name, value in streamed.items() if value is not None}
-    sizes = words_of_config(source, asked) if is_pretrained(source) and not input else None
+    sizes = words_of_config(source, asked, bool(more)) if is_pretrained(source) and not input else None
     if sizes is not None:
         found = grow_folder(source, target, sizes, asked, {**more, "seed": seed}, as_json)
         if as_json:
@@ -201,15 +201,12 @@ def verify(
     as_json: JsonOption = False,
     seed: SeedOption = 0,
 ) -> None:
-    """Measure whether two networks compute the same function; exit code 0 if they do."""
+    """Measure whether two networks compute the same function; exit code 0 if they do.
+
+    Hugging Face folders of more than 1 GiB are compared layer by layer, and never are in memory as a whole.
+    """
     with render.working("loading and comparing"):
-        model, inputs = _pair(load(teacher, input, weights, seed=seed))
-        other = load(student, None, student_weights, seed=seed).model
-        try:
-            verification = verify_models(model, other, inputs)
-        except (RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[:1]
-            raise StudentMismatchError(f"the two networks don't run on the same inputs: {''.join(reason)}") from error
+        verification = compared(teacher, student, input, weights, student_weights, seed)
     if as_json:
         _print_json(verification_summary(verification))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from net2net.cli import _render as render
-from net2net.errors import CheckpointError, UnknownNameError
+from net2net.errors import UnknownNameError
 from net2net.huggingface import grow_checkpoint, open_folder
 from net2net.huggingface._config import new_config
 
@@ -16,14 +16,22 @@ from net2net.huggingface._config import new_config
 _OPTIONS = ("how", "shares", "noise", "init", "positions")
 
 
-def words_of_config(source: str, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """The sizes, if all of them are words of the folder's config and nothing else is asked for."""
+def words_of_config(source: str, asked: dict[str, Any], required: bool) -> dict[str, Any] | None:
+    """The sizes, if all of them are words of the folder's config and nothing else is asked for.
+
+    Raises:
+        CheckpointError: the folder is damaged.
+        UnknownNameError: a name is no word of the config, and has to be.
+    """
     sizes = asked.get("sizes")
     if not isinstance(sizes, dict) or not set(asked) <= {"sizes", *_OPTIONS}:
         return None
+    config = open_folder(source).config
     try:
-        new_config(open_folder(source).config, dict.fromkeys(sizes, "1x"))
-    except (UnknownNameError, CheckpointError):
+        new_config(config, dict.fromkeys(sizes, "1x"))
+    except UnknownNameError:
+        if required:
+            raise
         return None
     return sizes
 
@@ -33,8 +41,8 @@ def grow_folder(
 ) -> dict[str, Any]:
     """Grow the checkpoint, and give back the summary that is printed as JSON."""
     options = {name: value for name, value in asked.items() if name in _OPTIONS}
-    with render.working("planning, writing and verifying"):
-        growth = grow_checkpoint(source, target, sizes, **options, **more)
+    with render.bytes_done("planning") as progress:
+        growth = grow_checkpoint(source, target, sizes, **options, **more, progress=progress)
     if not as_json:
         typer.echo(str(growth))
     return growth.summary()

@@ -21,12 +21,17 @@ PLAN_FILE = "net2net-plan.safetensors"
 
 @dataclass(frozen=True)
 class CheckpointGrowth:
-    """A checkpoint that was grown, or that would be: the plan, its sizes in bytes, and the proof (None: a dry run)."""
+    """A checkpoint that was grown, or that would be.
+
+    `parameters` and `bytes` are the teacher's and the student's; `memory` is about how many bytes writing and proving
+    take beside what Python, torch and transformers take themselves; `verification` is None for a dry run.
+    """
 
     target: Path
     plan: Plan
     parameters: tuple[int, int]
     bytes: tuple[int, int]
+    memory: int
     verification: Verification | None
 
     def summary(self) -> dict[str, Any]:
@@ -38,6 +43,7 @@ class CheckpointGrowth:
             "preserves": plan.preserves,
             "parameters": list(self.parameters),
             "bytes": list(self.bytes),
+            "memory": self.memory,
             "dimensions": [
                 {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
             ],
@@ -49,11 +55,14 @@ class CheckpointGrowth:
 
     def __str__(self) -> str:
         (before, after), (small, large) = self.parameters, self.bytes
-        head = (
-            f"{before / 1e6:,.2f} M parameters, {small / 1e6:,.1f} MB -> {after / 1e6:,.2f} M, {large / 1e6:,.1f} MB "
-            f"of disk at {self.target}"
-        )
-        return f"{self.plan}\n{head}" + (f"\n{self.verification}" if self.verification else "\nnothing was written")
+        lines = [
+            str(self.plan),
+            f"parameters: {before / 1e6:,.2f} M -> {after / 1e6:,.2f} M",
+            f"weights: {small / 1e6:,.1f} MB -> {large / 1e6:,.1f} MB at {self.target}",
+            f"memory for it: about {self.memory / 1e6:,.0f} MB beside torch and transformers",
+            str(self.verification) if self.verification else "nothing was written",
+        ]
+        return "\n".join(lines[:1] + [""] + lines[1:])
 
 
 def complete(partial: Path, folder: Folder, plan: Plan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,23 @@ import numpy.typing as npt
 import torch
 
 import net2net
+from net2net._threads import threads
 from net2net.apply import make_piece, pieces, root_mean_square
-from net2net.capture import named_outputs
+from net2net.apply._pieces import bounds
 from net2net.depth import Positions
 from net2net.errors import CheckpointError, OptionError, VerificationError
 from net2net.huggingface._beside import CheckpointGrowth, complete
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
-from net2net.huggingface._stream import streaming_model
+from net2net.huggingface._verify import compare, reference
 from net2net.huggingface._write import JOURNAL, Slot, layout, write
 from net2net.plan import NoiseSpec, Plan, WidthOptions
 from net2net.request import Size
-from net2net.verify import Verification, relative_error
+from net2net.verify import Verification
 
 _ROWS = 2**20
-# Above this many bytes of weights the proof runs in float32.
-_FLOAT64_BYTES = 2**30
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
-Outputs = tuple[dict[str, Any], torch.dtype]
 Progress = Callable[[str, int, int], None]
 
 
@@ -87,17 +85,21 @@ def grow_checkpoint(
         planned = plan_checkpoint(folder, sizes, options, depth)
     except NeedsMemory as reason:
         if dry_run:
-            raise
+            raise CheckpointError(
+                f"{reason} It is grown in memory then, and planned with its weights there: run without dry_run."
+            ) from reason
         return grow_in_memory(folder, target, sizes, options, depth, dtype, max_shard_size, str(reason))
     slots = layout(_wanted(folder, planned, dtype), _bytes(max_shard_size))
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
     length = sum(slot.length for slot in slots)
-    found = CheckpointGrowth(target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), None)
+    found = CheckpointGrowth(
+        target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), _memory(planned.plan, slots), None
+    )
     partial = target.absolute().with_name(f".{target.absolute().name}.partial")
     _check_disk(partial, length)
     if dry_run:
         return found
-    reference = _reference(folder, planned)
+    teacher = reference(folder, planned.inputs)
     _prepare(partial, planned, slots, sizes, seed)
     finished = 0
 
@@ -113,7 +115,8 @@ def grow_checkpoint(
     planned.config.save_pretrained(partial)
     complete(partial, folder, planned.plan)
     (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
-    verification = _verified(partial, planned, reference)
+    proof = compare(teacher, open_folder(partial), planned.inputs, planned.plan.preserves)
+    verification = _require(proof, partial, planned.config)
     found = replace(found, verification=verification)
     (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
     (partial / JOURNAL).unlink()
@@ -187,47 +190,17 @@ def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:
     return pieces(slot.name, tensor, rows, plan.seed, read, rms, make_piece)
 
 
-def _outputs(folder: Folder, inputs: dict[str, torch.Tensor], dtypes: Sequence[torch.dtype]) -> Outputs:
-    """What a checkpoint computes, and in which dtype: streamed, or in memory where a module reads another's weights."""
-    for working in dtypes:
-        given = {k: v.to(working) if v.is_floating_point() else v for k, v in inputs.items()}
-        try:
-            with torch.no_grad():
-                return named_outputs(streaming_model(folder, working)(**given)), working
-        except (RuntimeError, NotImplementedError):  # a cast to one dtype is written into its forward
-            continue
-    model_class: Any = folder.model_class
-    model = model_class.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
-    with torch.no_grad():
-        return named_outputs(model(**inputs)), torch.float32
+def _memory(plan: Plan, slots: list[Slot]) -> int:
+    """Bytes for the largest pieces, as many as are made at once, each with what it is made from and its copies."""
+    largest = max(slot.length // len(bounds(plan.tensors[slot.name])) for slot in slots)
+    return 4 * largest * threads()
 
 
-def _reference(folder: Folder, planned: CheckpointPlan) -> Outputs:
-    """What the teacher computes."""
-    large = folder.bytes() > _FLOAT64_BYTES
-    found = _outputs(folder, planned.inputs, (torch.float32,) if large else (torch.float64, torch.float32))
-    if not any(torch.isfinite(o).any() for o in found[0].values() if isinstance(o, torch.Tensor)):
-        raise CheckpointError("the source gives no finite output: its weights hold NaN or infinity.")
-    return found
-
-
-def _verified(partial: Path, planned: CheckpointPlan, reference: Outputs) -> Verification:
-    """Both checkpoints on the same inputs, each module's weights read when it runs."""
-    student = open_folder(partial)
-    ours, working = reference
-    theirs, _ = _outputs(student, planned.inputs, (working,))
-    errors = {
-        f"eval/given/{name}": relative_error(value, theirs[name])
-        for name, value in ours.items()
-        if isinstance(value, torch.Tensor)
-    }
-    rounded = {s.dtype for s in student.tensors.values()}
-    tolerance = 1e-1 if torch.bfloat16 in rounded else 2e-2 if torch.float16 in rounded else 1e-5
-    found = Verification(errors, tolerance, planned.plan.preserves, str(working).removeprefix("torch."))
+def _require(found: Verification, partial: Path, config: Any) -> Verification:
     if not found.passed:
         raise VerificationError(
             f"the files don't compute the teacher's function: relative error {found.max_relative_error:.1e}, tolerance "
-            f"{tolerance:.0e}. They stay in {partial.name}; {planned.config.__class__.__name__} may have no word for "
+            f"{found.tolerance:.0e}. They stay in {partial.name}; {type(config).__name__} may have no word for "
             "something that changed."
         )
     return found

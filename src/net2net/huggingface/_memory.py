@@ -86,9 +86,9 @@ def grow_in_memory(
         )
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (teacher, student))
     plan: Plan = growth.plan
-    found = CheckpointGrowth(
-        target, plan, (counts[0], counts[1]), (folder.bytes(), open_folder(partial).bytes()), growth.verification
-    )
+    lengths = (folder.bytes(), open_folder(partial).bytes())
+    memory = 3 * sum(lengths)  # both models, what they compute with, and the copy that was loaded again
+    found = CheckpointGrowth(target, plan, (counts[0], counts[1]), lengths, memory, growth.verification)
     content = {**found.summary(), "in_memory": reason}
     (partial / "growth.json").write_text(json.dumps(content, indent=2) + "\n")
     partial.rename(target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,13 +21,17 @@ from net2net.huggingface._config import new_config
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
-from net2net.plan import Plan, TensorPlan, WidthOptions
+from net2net.plan import Plan, TensorPlan, Widening, WidthOptions
 from net2net.request import Size
 from net2net.transferring import plan_between
 
 
 class NeedsMemory(CheckpointError):
     """The checkpoint can't be streamed; it can be grown in memory."""
+
+
+class KindError(OptionError):
+    """A layer would be of another kind at its new place."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,15 @@ def plan_checkpoint(
     """
     if options.how == "random_pad":
         raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
+    try:
+        return _plan(folder, sizes, options, depth)
+    except KindError:
+        if depth.positions is not None:
+            raise
+        return _plan(folder, sizes, options, replace(depth, positions="append"))
+
+
+def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
     _check_files(folder, teacher)
     inputs = from_config(folder.model_class, folder.config, options.seed)
@@ -86,7 +99,7 @@ def plan_checkpoint(
     tensors = _tensors(folder, teacher, student, lists, edits, width)
     plan = Plan(
         tensors,
-        width.widenings,
+        tuple(_everywhere(width.widenings, lists)),
         options.seed,
         max(width.preserves, "none" if depth.init not in ("identity", "zero") and edits else "exact", key=_rank),
         {},
@@ -96,6 +109,20 @@ def plan_checkpoint(
         version=net2net.__version__,
     )
     return CheckpointPlan(plan, config, teacher, student, inputs, tied_names(student))
+
+
+def _everywhere(widenings: tuple[Widening, ...], lists: list[Layers]) -> Iterator[Widening]:
+    """What grows in the small model, for all layers of the teacher."""
+    for widening in widenings:
+        layers = next((lay for lay in lists if widening.dimension.startswith(f"{lay.path}.")), None)
+        if layers is None:
+            yield widening
+            continue
+        index, _, rest = widening.dimension.removeprefix(f"{layers.path}.").partition(".")
+        kinds = layers.kinds
+        if index.isdigit() and kinds.index(kinds[int(index)]) == int(index):
+            for i in (i for i, kind in enumerate(kinds) if kind == kinds[int(index)]):
+                yield replace(widening, dimension=f"{layers.path}.{i}.{rest}")
 
 
 def _rank(preserves: str) -> int:
@@ -240,7 +267,7 @@ def _check_kinds(teacher: nn.Module, student: nn.Module, lists: list[Layers], ed
         seen: dict[int, int] = {}
         for index, source in enumerate(_sources(edit)):
             if seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
-                raise OptionError(
+                raise KindError(
                     f"{type(teacher).__name__} makes layer {index} of '{layers.path}' another kind of layer than layer "
                     f"{source} of the teacher. positions='append' leaves every layer where it is."
                 )

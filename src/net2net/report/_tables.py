@@ -104,12 +104,13 @@ def _steps(plan: Plan) -> Iterator[Plan]:
 
 def _step_table(plan: Plan) -> str:
     """The dimensions or the places, and for each tensor its new shape and what happens along each axis."""
-    sizes = [[w.dimension, str(w.before), str(w.after), w.how] for w in plan.widenings]
+    sizes = _alike([(w.dimension, str(w.before), str(w.after), w.how) for w in plan.widenings], paths=(0,))
     depths = [[d.place, str(d.before), str(d.after), f"{d.kind}: {d.init}{_order(d)}"] for d in plan.deepenings]
     head = table(["dimension" if sizes else "deeper at", "from", "to", "how"], [*sizes, *depths], right=(1, 2))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, tensor in plan.tensors.items():
-        what = [_start(tensor)] if tensor.source is not None or tensor.fill != "source" else []
+        start = _start(tensor) if tensor.source is not None or tensor.fill != "source" else ""
+        what = []
         for axis, m in enumerate(tensor.axes):
             if m is not None:
                 new, copied = int((m.source < 0).sum()), len(set(m.source[m.source >= 0].tolist()))
@@ -121,14 +122,27 @@ def _step_table(plan: Plan) -> str:
         if tensor.scale != 1.0:
             what.append(f"x {tensor.scale:.4g}")
         what += [f"{n.kind} noise {n.scale:g} on axis {n.axis}" for n in tensor.noise]
-        rows.append([name, "x".join(map(str, tensor.shape)), "; ".join(what)])
-    text = f"{head}\n\n{table(['tensor', 'new shape', 'entries'], rows)}"
+        rows.append((name, "x".join(map(str, tensor.shape)), start, "; ".join(what)))
+    shown = [
+        [name, shape, "; ".join(filter(None, (start, rest)))] for name, shape, start, rest in _alike(rows, paths=(0, 2))
+    ]
+    text = f"{head}\n\n{table(['tensor', 'new shape', 'entries'], shown)}"
     for path, attributes in plan.attributes.items():
         text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
     text += "".join(f"\nnote: {note}" for note in plan.notes)
     for name, reason in plan.left_out.items():
         text += f"\nleft out: {name} ({reason})"
     return text
+
+
+def _alike(rows: list[tuple[str, ...]], paths: Sequence[int]) -> list[list[str]]:
+    """One row for all that differ in the numbers of the columns `paths` only, with how many they are."""
+    groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for row in rows:
+        groups.setdefault(
+            tuple(_INDEX.sub("*", cell) if i in paths else cell for i, cell in enumerate(row)), []
+        ).append(row)
+    return [[f"{key[0]} ({len(g)})", *key[1:]] if len(g) > 1 else list(g[0]) for key, g in groups.items()]
 
 
 def _order(deepening: Deepening) -> str:
@@ -151,7 +165,7 @@ def _start(tensor: TensorPlan) -> str:
 def _shared(m: AxisMap) -> str:
     """What becomes of the weights of copies."""
     if m.factor is None:
-        return ""
+        return "" if m.gradient is None else " (gradients shared out)"
     return " (opposite sign)" if (m.factor < 0).any() else " (shared out)"
 
 

@@ -1,0 +1,37 @@
+"""`net2net verify`: two networks on the same inputs; large checkpoints in a stream."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from net2net.cli._sources import example_inputs, is_pretrained, load
+from net2net.errors import StudentMismatchError
+from net2net.huggingface import FLOAT64_BYTES, open_folder, verify_checkpoints
+from net2net.verify import Verification, verify
+
+
+def compared(
+    teacher: str,
+    student: str,
+    inputs: list[str] | None,
+    weights: Path | None,
+    student_weights: Path | None,
+    seed: int,
+) -> Verification:
+    """How far the student is from the teacher.
+
+    Raises:
+        StudentMismatchError: they don't run on the same inputs.
+    """
+    if not inputs and is_pretrained(teacher) and is_pretrained(student):
+        size = max(open_folder(source).bytes() for source in (teacher, student))
+        if size > FLOAT64_BYTES:
+            return verify_checkpoints(teacher, student, seed=seed)
+    first = load(teacher, inputs, weights, seed=seed)
+    given = example_inputs(first)
+    other = load(student, None, student_weights, seed=seed).model
+    try:
+        return verify(first.model, other, given)
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[:1]
+        raise StudentMismatchError(f"the two networks don't run on the same inputs: {''.join(reason)}") from error

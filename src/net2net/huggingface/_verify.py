@@ -1,0 +1,90 @@
+"""The proof of a checkpoint from its files: both models on the same inputs, each module's weights read when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from net2net.capture import named_outputs
+from net2net.errors import CheckpointError, StudentMismatchError
+from net2net.huggingface._folder import Folder, open_folder
+from net2net.huggingface._inputs import from_config
+from net2net.huggingface._stream import streaming_model
+from net2net.plan._plan import Preservation
+from net2net.verify import Verification, relative_error
+
+# Above this many bytes of weights the proof runs in float32.
+FLOAT64_BYTES = 2**30
+Outputs = tuple[dict[str, Any], torch.dtype]
+
+
+def verify_checkpoints(teacher: str | Path, student: str | Path, *, seed: int = 0) -> Verification:
+    """Whether two checkpoints compute the same, measured without having either of them in memory.
+
+    Args:
+        teacher, student: folders with config.json and safetensors.
+        seed: of the inputs, which are made as the teacher's config says.
+
+    Raises:
+        CheckpointError: a folder is damaged, or doesn't run.
+        StudentMismatchError: they don't take the same inputs or give the same outputs.
+
+    Example:
+        >>> print(verify_checkpoints("llama", "llama-wide"))  # doctest: +SKIP
+    """
+    first, second = open_folder(teacher), open_folder(student)
+    inputs = from_config(first.model_class, first.config, seed)
+    return compare(reference(first, inputs), second, inputs, "exact")
+
+
+def reference(folder: Folder, inputs: dict[str, torch.Tensor]) -> Outputs:
+    """What the teacher computes, and the dtype that it was computed in.
+
+    Raises:
+        CheckpointError: nothing finite comes out.
+    """
+    large = folder.bytes() > FLOAT64_BYTES
+    found = _outputs(folder, inputs, (torch.float32,) if large else (torch.float64, torch.float32))
+    if not any(torch.isfinite(o).any() for o in found[0].values() if isinstance(o, torch.Tensor)):
+        raise CheckpointError("the source gives no finite output: its weights hold NaN or infinity.")
+    return found
+
+
+def compare(ours: Outputs, student: Folder, inputs: dict[str, torch.Tensor], promise: Preservation) -> Verification:
+    """How far a student is from what its teacher computes.
+
+    Raises:
+        StudentMismatchError: it doesn't run on these inputs, or gives other outputs.
+    """
+    values, working = ours
+    try:
+        theirs, _ = _outputs(student, inputs, (working,))
+        errors = {
+            f"eval/given/{name}": relative_error(value, theirs[name])
+            for name, value in values.items()
+            if isinstance(value, torch.Tensor)
+        }
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise StudentMismatchError(f"the two checkpoints don't compute alike: {reason}") from error
+    rounded = {s.dtype for s in student.tensors.values()}
+    tolerance = 1e-1 if torch.bfloat16 in rounded else 2e-2 if torch.float16 in rounded else 1e-5
+    return Verification(errors, tolerance, promise, str(working).removeprefix("torch."))
+
+
+def _outputs(folder: Folder, inputs: dict[str, torch.Tensor], dtypes: Sequence[torch.dtype]) -> Outputs:
+    """What a checkpoint computes, and in which dtype: streamed, or in memory where a module reads another's weights."""
+    for working in dtypes:
+        given = {k: v.to(working) if v.is_floating_point() else v for k, v in inputs.items()}
+        try:
+            with torch.no_grad():
+                return named_outputs(streaming_model(folder, working)(**given)), working
+        except (RuntimeError, NotImplementedError, KeyError, StopIteration):
+            continue  # a cast to one dtype is written into its forward, or its files have other names
+    model_class: Any = folder.model_class
+    model = model_class.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
+    with torch.no_grad():
+        return named_outputs(model(**inputs)), torch.float32

@@ -1,0 +1,64 @@
+"""A growth in three lines: preserved, alive, symmetry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from net2net.report._tables import table
+
+if TYPE_CHECKING:
+    from net2net._twins import Twins
+    from net2net.growth import Growth
+    from net2net.plan import AxisMap, Plan
+
+
+def growth_summary(growth: Growth) -> str:
+    """Is the function preserved, do the new weights learn, do copies separate?"""
+    found = growth.verification
+    preserved = f"{found.preserves} (relative error {found.max_relative_error:.1e} in {found.dtype})"
+    if found.dead is None:
+        alive = "not measured"
+    elif found.dead:
+        alive = f"no, no gradient reaches the new entries of {', '.join(found.dead)}"
+    else:
+        alive = "yes, every grown tensor gets a gradient"
+    rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
+    return "\n".join(f"{name:<10} {text}" for name, text in rows)
+
+
+def _symmetry(plan: Plan) -> str:
+    copied = [w.dimension for step in _steps(plan) for w in step.widenings if w.units.has_copies]
+    if not copied:
+        return "no copies"
+    tensors = [tensor for step in _steps(plan) for tensor in step.tensors.values()]
+    broken = any(t.noise or any(m is not None and _uneven(m) for m in t.axes) for t in tensors)
+    names = ", ".join(copied[:3]) + (", ..." if len(copied) > 3 else "")
+    if broken:
+        return f"copies in {names}, with different outgoing weights: training separates them"
+    return f"copies in {names}, with equal outgoing weights: they stay twins unless dropout separates them"
+
+
+def _uneven(m: AxisMap) -> bool:
+    """Whether copies of a place have different shares."""
+    if m.factor is None:
+        return False
+    places = np.where(m.source < 0, m.source.max() + 1, m.source)
+    low, high = (np.full(places.max() + 1, value) for value in (np.inf, -np.inf))
+    np.minimum.at(low, places, m.factor)
+    np.maximum.at(high, places, m.factor)
+    return bool((high - low > 1e-9).any())
+
+
+def _steps(plan: Plan) -> Iterator[Plan]:
+    if plan.earlier is not None:
+        yield from _steps(plan.earlier)
+    yield plan
+
+
+def twins_table(twins: tuple[Twins, ...]) -> str:
+    """The closest copies of each dimension; empty where there are none."""
+    rows = [[t.dimension, str(t.copies), f"{t.cosine:.4f}", f"{t.distance:.1%}"] for t in twins]
+    return table(["copies in", "units", "largest cosine", "least distance"], rows, (1, 2, 3)) if rows else ""
