@@ -13,6 +13,8 @@ from net2net.request import Size, new_size
 def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
     """The config with the sizes asked for: {"hidden_size": "2x", "num_hidden_layers": 32, "text_config.x": ...}.
 
+    A list of sizes grows as a whole by a factor ("hidden_sizes": "2x"), or by its entries ("hidden_sizes.0": 96).
+
     Raises:
         UnknownNameError, SizeError: a key or a size doesn't work.
     """
@@ -22,13 +24,38 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
         owner = result
         for part in path:
             owner = getattr(owner, part, None)
-        before = getattr(owner, name, None)
-        if isinstance(before, bool) or not isinstance(before, int):
-            numbers = sorted(n for n, v in vars(config).items() if isinstance(v, int) and not isinstance(v, bool))
-            known = [n for n in numbers if not n.startswith("_") and not n.endswith("token_id")]
-            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. Sizes: {known}.")
-        after = new_size(wanted, before, key)
-        if after < before:
-            raise SizeError(f"'{key}' is {before}; {after} is smaller, and growth never shrinks. Ask for more.")
-        setattr(owner, name, after)
+        known = dict(enumerate(owner)) if isinstance(owner, list) else vars(owner) if hasattr(owner, "__dict__") else {}
+        place: Any = int(name) if isinstance(owner, list) and name.isdigit() else name
+        before = known.get(place, getattr(owner, name, None))  # a config may call a size by two names
+        after: Any
+        if _is_size(before):
+            after = _grown(wanted, before, key)
+        elif _is_sizes(before) and not isinstance(wanted, int):
+            after = [_grown(wanted, entry, f"{key}.{i}") for i, entry in enumerate(before)]
+        else:
+            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. {_words(config)}")
+        if isinstance(owner, list):
+            owner[place] = after
+        else:
+            setattr(owner, name, after)
     return result
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_sizes(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(_is_size, value))
+
+
+def _grown(wanted: Size, before: int, key: str) -> int:
+    after = new_size(wanted, before, key)
+    if after < before:
+        raise SizeError(f"'{key}' is {before}; {after} is smaller, and growth never shrinks. Ask for more.")
+    return after
+
+
+def _words(config: Any) -> str:
+    names = sorted(n for n, v in vars(config).items() if _is_size(v) or _is_sizes(v))
+    return f"Sizes: {[n for n in names if not n.startswith('_') and not n.endswith('token_id')]}."

@@ -33,8 +33,19 @@ class Layers:
 
     @property
     def needed(self) -> int:
-        """How many layers from the first one hold one of each kind, two at least."""
+        """How many layers from the first one hold one of each kind before the last, and end as the list does.
+
+        The last layer may be planned otherwise: what follows it is no further layer.
+        """
+        for count in range(2, len(self)):
+            if set(self.kinds[: count - 1]) == set(self.kinds) and self.kinds[count - 1] == self.kinds[-1]:
+                return count
         return max(2, *(self.kinds.index(kind) + 1 for kind in set(self.kinds)))
+
+    def template(self, source: int, is_last: bool) -> int:
+        """Which of the needed layers stands for one that is, or copies, the layer `source` of the teacher."""
+        kind, last = self.kinds[source], min(self.needed, len(self)) - 1
+        return last if is_last and self.kinds[last] == kind else self.kinds.index(kind)
 
 
 def lists_of_layers(model: nn.Module) -> list[Layers]:
@@ -77,13 +88,14 @@ def shallow(model: nn.Module, config: Any, lists: list[Layers], like: Any = None
     Args:
         model: the whole model, without weights.
         config: its config.
-        lists: its lists of layers.
+        lists: its lists of layers, or those of the teacher that it is a deeper version of.
         like: a config whose per-layer lists begin with the entries that the shallow model's lists shall have.
 
     Raises:
         CheckpointError: no config gives it; then the whole model has to do.
     """
-    wanted = {layers.path: layers.needed for layers in lists if layers.needed < len(layers)}
+    lengths = _lengths(model)
+    wanted = {layers.path: layers.needed for layers in lists if layers.needed < lengths[layers.path]}
     for layers in lists:
         if layers.path not in wanted:
             continue

@@ -86,7 +86,7 @@ def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, dept
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
     edits, config = _edits(folder, teacher, small, analysis, lists, config, depth)
-    student_small = _small_student(teacher, config, folder.config, lists, edits)
+    student_small = _small_student(teacher, config, folder.config, lists)
     width, eps = _width(small, analysis, student_small, inputs, options)
     for key, value in eps.items():
         set_key(config, key, value)
@@ -229,17 +229,11 @@ def _new_counts(teacher: nn.Module, before: Any, after: Any, lists: list[Layers]
     return {layers.path: int(changed.get(len(layers), len(layers))) for layers in lists}
 
 
-def _small_student(
-    teacher: nn.Module, config: Any, before: Any, lists: list[Layers], edits: Mapping[str, BlockEdit]
-) -> nn.Module:
+def _small_student(teacher: nn.Module, config: Any, before: Any, lists: list[Layers]) -> nn.Module:
     """The student with the layers of the small teacher: the same kinds in the same order."""
     student = bare_model(type(teacher), config)
-    longer = [
-        Layers(lay.path, lay.kinds + (0,) * (len(edits[lay.path].order) - len(lay) if lay.path in edits else 0))
-        for lay in lists
-    ]
     try:
-        return shallow(student, config, longer, before)
+        return shallow(student, config, lists, before)
     except CheckpointError as error:
         raise NeedsMemory(str(error)) from error
 
@@ -258,14 +252,17 @@ def _width(
 
 
 def _check_kinds(teacher: nn.Module, student: nn.Module, lists: list[Layers], edits: Mapping[str, BlockEdit]) -> None:
-    """Layers of one kind must stay of one kind: a class may make a layer what it is by its place."""
+    """The teacher's layers must stay what they are: a class may make a layer what it is by its place."""
     theirs = {layers.path: layers for layers in lists_of_layers(student)}
     for layers in lists:
         edit, other = edits.get(layers.path), theirs.get(layers.path)
         if edit is None or other is None:
             continue
         seen: dict[int, int] = {}
+        first = edit.stack.first
         for index, source in enumerate(_sources(edit)):
+            if index >= first and edit.order[index - first][1]:
+                continue  # a new block adds nothing, whatever its kind
             if seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
                 raise KindError(
                     f"{type(teacher).__name__} makes layer {index} of '{layers.path}' another kind of layer than layer "
@@ -314,7 +311,8 @@ def _tensors(
                 edit = edits.get(layers.path)
                 old = _sources(edit)[int(index)] if edit is not None else int(index)
                 source = f"{layers.path}.{old}.{rest}"
-                template = f"{layers.path}.{layers.kinds.index(layers.kinds[old])}.{rest}"
+                count = len(edit.order) + edit.stack.first if edit is not None else len(layers)
+                template = f"{layers.path}.{layers.template(old, int(index) == count - 1)}.{rest}"
                 change = edit.changes.get((int(index) - edit.stack.first, rest)) if edit is not None else None
         plan = width.tensors.get(template)
         if plan is None:
