@@ -2,6 +2,9 @@
 
 __version__ = "0.1.0"
 
+from net2net import training as training
+from net2net._twins import Twins, twins
+from net2net.apply import register_optimizer
 from net2net.deepening import deepen
 from net2net.depth import DepthPlace
 from net2net.dimensions import Analysis, Dimension, Place, analyze
@@ -45,6 +48,7 @@ __all__ = [
     "Plan",
     "SizeError",
     "StudentMismatchError",
+    "Twins",
     "UnknownNameError",
     "Verification",
     "VerificationError",
@@ -52,7 +56,9 @@ __all__ = [
     "deepen",
     "grow",
     "grow_checkpoint",
+    "register_optimizer",
     "transfer",
+    "twins",
     "verify",
     "widen",
 ]

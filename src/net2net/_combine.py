@@ -26,4 +26,4 @@ def one_growth(teacher: nn.Module, first: Growth, second: Growth, inputs: Inputs
     )
     require(whole)
     dead = None if one.dead is None and two.dead is None else (*(one.dead or ()), *(two.dead or ()))
-    return Growth(second.student, plan, replace(whole, dead=dead))
+    return Growth(second.student, plan, replace(whole, dead=dead), teacher, inputs)

@@ -311,7 +311,7 @@ def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis,
         approximate=_approximate(plan),
     )
     require(verification)
-    return Growth(student, plan, verification)
+    return Growth(student, plan, verification, model, inputs)
 
 
 def _approximate(plan: Plan) -> tuple[str, ...]:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
+from net2net._replay import replayed
+from net2net._twins import twins
+from net2net.apply import grow_optimizer, grow_scheduler, student_groups
 from net2net.axes import Atom, atoms
 from net2net.capture import Inputs
 from net2net.dimensions import Analysis
 from net2net.errors import OptionError
 from net2net.plan import AxisMap, Plan, compose
+from net2net.report import growth_summary, twins_table
 from net2net.verify import Verification, compare_models, require
+
+# Of the ramp of the learning rate after a growth.
+RAMP_STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -23,9 +35,118 @@ class Growth:
     student: nn.Module
     plan: Plan
     verification: Verification
+    teacher: nn.Module = field(repr=False)
+    inputs: Inputs = field(repr=False)
 
     def __str__(self) -> str:
-        return f"{self.plan}\n{self.verification}"
+        return f"{self.plan}\n{self.verification}\n\n{growth_summary(self)}"
+
+    def report(self) -> str:
+        """Three things side by side: is the function preserved, do new weights learn, are copies still twins?
+
+        The last is measured in the student as it is now: call it again after some training.
+        """
+        measured = twins_table(twins(self))
+        return growth_summary(self) + (f"\n\n{measured}" if measured else "")
+
+    def optimizer(self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None) -> Optimizer:
+        """The student's optimizer, which goes on from where the teacher's was.
+
+        It is of the same class with the same options and groups: a parameter is in the group of the one that it comes
+        from. Its state is carried by the exact rule where the teacher's gradient decides the student's; new entries
+        start with no momentum and with the mean size of their neighbours' gradients, so that the old step counter
+        makes no large step of them.
+
+        Args:
+            optimizer: the one that trains the teacher; it is not changed. Its class must be known
+                (`net2net.register_optimizer`); all of torch's for training by steps are.
+            rates: "keep" the learning rates; "trajectory": per-tensor factors of lr, eps and weight decay with which a
+                student of even copies (`how="split", shares="even"`, whole multiples) stays the teacher's function for
+                ever; "paper": a tenth of all rates; "boost": 1.3 times the rate for tensors that are new as a whole.
+            ramp: over how many steps the rates rise from 0; 0 for no ramp. By default 200, with "trajectory" 0.
+
+        Returns:
+            The student's optimizer.
+
+        Raises:
+            GrowthError: the class is unknown, the parameters are not the teacher's, or the rates are not defined here.
+
+        Source: the state rule follows from the chain rule on copies; "trajectory" is muP's relation between widths
+            (Yang et al., 2022), "paper" is from Chen et al. (2016), section 3, "boost" from SPARKLING.
+
+        Example:
+            >>> import net2net
+            >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3)
+            >>> teacher(torch.randn(3, 4)).sum().backward(); optimizer.step()
+            >>> growth = net2net.widen(teacher, {"0": 12}, torch.randn(3, 4))
+            >>> new = growth.optimizer(optimizer)
+            >>> type(new).__name__, new.state[growth.student[0].weight]["exp_avg"].shape
+            ('AdamW', torch.Size([12, 4]))
+        """
+        from net2net.training import ramp as start_ramp
+
+        result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates)
+        steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
+        if steps != 0:
+            start_ramp(result, steps)
+        return result
+
+    def param_groups(self, optimizer: Optimizer, rates: str = "keep") -> list[dict[str, Any]]:
+        """The groups of the student's optimizer, as data: what `optimizer` is made with.
+
+        Args:
+            optimizer: the one that trains the teacher.
+            rates: as for `optimizer`.
+
+        Returns:
+            Dicts with the student's parameters and all options of their group, for any optimizer of that class.
+
+        Raises:
+            GrowthError: as for `optimizer`.
+        """
+        return student_groups(self.plan, self.teacher, self.student, optimizer, rates)
+
+    def scheduler(self, scheduler: LRScheduler, optimizer: Optimizer) -> LRScheduler:
+        """The teacher's learning-rate scheduler with its state, for the student's optimizer.
+
+        Args:
+            scheduler: that of the teacher's optimizer, of any class; it is not changed.
+            optimizer: what `self.optimizer` made of the teacher's optimizer.
+
+        Raises:
+            OptionError: the two don't belong together.
+        """
+        return grow_scheduler(self.plan, self.teacher, self.student, scheduler, optimizer)
+
+    def replay(self, teacher: nn.Module) -> Growth:
+        """The same growth of another network of the same shapes: another seed, an average of weights, an opponent.
+
+        Args:
+            teacher: a network with the tensors of the one that was grown. It is not changed.
+
+        Returns:
+            Its growth by the same plan, verified.
+
+        Raises:
+            StudentMismatchError: its tensors are others.
+            VerificationError: its student doesn't compute what it computes.
+        """
+        return replayed(self, teacher)
+
+    def ema(self, averaged: AveragedModel) -> AveragedModel:
+        """An average of the teacher's weights, as an average of the student's: the same plan on its weights.
+
+        Args:
+            averaged: a `torch.optim.swa_utils.AveragedModel` of the teacher; it is not changed.
+
+        Returns:
+            An AveragedModel with the same averaging and the same count, to be updated with the student.
+        """
+        result = copy.copy(averaged)
+        result._modules = {"module": self.replay(averaged.module).student}
+        result._buffers = {name: None if b is None else b.clone() for name, b in averaged._buffers.items()}
+        return result
 
 
 def require_weights(model: nn.Module) -> None:
@@ -54,7 +175,7 @@ def proved(teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysi
         },
     )
     require(verification)
-    return Growth(student, plan, verification)
+    return Growth(student, plan, verification, teacher, inputs)
 
 
 def _is_new(source: np.ndarray) -> np.ndarray:

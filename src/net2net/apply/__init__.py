@@ -1,6 +1,21 @@
 """Plan -> weights: everything that executes a plan reads the same data."""
 
+from net2net.apply._optimizer import RAMP_KEY, grow_optimizer, student_groups
+from net2net.apply._optimizer_rules import register_optimizer
 from net2net.apply._pieces import bounds, pieces
+from net2net.apply._scheduler import grow_scheduler
 from net2net.apply._tensors import grow_state, grow_tensor, make_piece, root_mean_square
 
-__all__ = ["bounds", "grow_state", "grow_tensor", "make_piece", "pieces", "root_mean_square"]
+__all__ = [
+    "RAMP_KEY",
+    "bounds",
+    "grow_optimizer",
+    "grow_scheduler",
+    "grow_state",
+    "grow_tensor",
+    "make_piece",
+    "pieces",
+    "register_optimizer",
+    "root_mean_square",
+    "student_groups",
+]

@@ -78,7 +78,7 @@ def _settings(teacher: nn.Module, edits: Sequence[BlockEdit], pretrained: set[st
         while path is not None:
             if not any(p == "" or path == p or path.startswith(p + ".") for p in pretrained):
                 for name, value in vars(teacher.get_submodule(path)).items():
-                    if not name.startswith("_") and name != "training":
+                    if not name.startswith("_") and name not in _MODES:
                         new = _longer(value, edit, count, extra)
                         if new is not None:
                             found.append((path, name, new))
@@ -202,12 +202,16 @@ class _Donors:
                     full = f"{start}.{path}" if path else start
                     other = theirs.get(self.moved.get(full, full).removeprefix(self.prefix))
                     for name, value in vars(module).items() if other is not None else ():
-                        if not _is_plain(value) or name.startswith("_") or name == "training" or "drop" in name:
+                        if not _is_plain(value) or name.startswith("_") or name in _MODES or "drop" in name:
                             continue
                         found = getattr(other, name, value)
                         shifted = _is_int(value) and _is_int(found) and found - value == index - source
                         if not shifted and not _same(value, found):
                             yield f"{full}.{name}", value, found
+
+
+# What is set on a module after it was made: it says how it runs, not what it is.
+_MODES = ("training", "gradient_checkpointing")
 
 
 def _is_plain(value: Any) -> bool:

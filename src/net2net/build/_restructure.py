@@ -47,6 +47,7 @@ class _Editor:
         self.plans: dict[int, TensorPlan] = {}  # by the identity of a tensor of the student
         self.attributes: list[tuple[nn.Module, dict[str, float]]] = []
         self.keep: list[object] = []  # identities stay unique while the tensors live
+        self.mirrored: set[int] = set()
         for name, tensor in _tensors(self.model):
             self.names.setdefault(id(tensor), []).append(name)
         self.paths = {id(module): path for path, module in self.model.named_modules()}
@@ -69,7 +70,8 @@ class _Editor:
             if id(tensor) in made:
                 new.add(name)
             if id(tensor) in self.plans:
-                tensors[name] = self.plans[id(tensor)]
+                is_new = id(tensor) in made and id(tensor) not in self.mirrored
+                tensors[name] = replace(self.plans[id(tensor)], new=is_new)
             elif name != own:
                 tensors[name] = TensorPlan(tuple(tensor.shape), (None,) * tensor.dim(), source=own)
         first = {name for name, _ in self.model.named_parameters()} | {name for name, _ in self.model.named_buffers()}
@@ -187,10 +189,13 @@ class _Editor:
             if tensor.dim() == 0:
                 continue
             even = isinstance(module, _BatchNorm) and name in ("weight", "running_var")
-            axes = (AxisMap(source, None if even else signs), *(None,) * (tensor.dim() - 1))
+            # Where f(x) - f(-x) = s x, the slopes at x and -x sum to s: on average each twin gets half the gradient.
+            twins = AxisMap(source, None if even else signs, gradient=np.full(2 * n, 0.5) if even else signs / 2)
+            axes = (twins, *(None,) * (tensor.dim() - 1))
             shape = (2 * n, *tensor.shape[1:])
             own = self.names[id(tensor)][0]
             self._replace(module, name, tensor, TensorPlan(shape, axes, source=own))
+            self.mirrored.add(id(getattr(module, name)))
         _resize(module)
 
     def _replace(self, module: nn.Module, name: str, tensor: torch.Tensor, plan: TensorPlan) -> None:
@@ -233,7 +238,7 @@ class _Editor:
         plan = TensorPlan(tuple(made.weight.shape), tuple(axes), source=weight_name, fill="identity")
         self._give(made, "weight", plan)
         if has_bias:
-            self._give(made, "bias", _numbers(np.zeros(outputs), weight_name))
+            self._give(made, "bias", _numbers(np.zeros(outputs), f"{weight_name.removesuffix('weight')}bias"))
         if not isinstance(last, _BatchNorm):
             return [activation, made]
         return [activation, made, self._batch_norm(edit, last, weight_name, mirrored)]
@@ -247,8 +252,9 @@ class _Editor:
         norm = type(like)(len(mean), like.eps, like.momentum, True, like.track_running_stats, device="meta")
         trains = all(p.requires_grad for p in like.parameters())
         norm.requires_grad_(trains)
-        self._give(norm, "weight", _numbers(np.sqrt(variance + like.eps), source))
-        self._give(norm, "bias", _numbers(mean, source))
+        own = f"{edit.place.norm}." if like.affine else source.removesuffix("weight")
+        self._give(norm, "weight", _numbers(np.sqrt(variance + like.eps), f"{own}weight"))
+        self._give(norm, "bias", _numbers(mean, f"{own}bias" if like.affine else source))
         if like.running_mean is not None:
             self._give(norm, "running_mean", _numbers(mean, source))
             self._give(norm, "running_var", _numbers(variance, source))

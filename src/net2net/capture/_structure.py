@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from net2net.errors import CaptureError
 
@@ -26,6 +27,11 @@ def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], tor
     for name, tensor in tensors:
         if id(tensor) not in memo:
             memo[id(tensor)] = tensor if replace is None else replace(name, tensor)
+    for module in model.modules():  # handles refer to hooks weakly, and don't copy
+        for value in vars(module).values():
+            for handle in value if isinstance(value, (list, tuple)) else (value,):
+                if isinstance(handle, RemovableHandle):
+                    memo[id(handle)] = handle
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:

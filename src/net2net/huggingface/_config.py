@@ -21,12 +21,12 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
     result = copy.deepcopy(config)
     for key, wanted in sizes.items():
         *path, name = key.split(".")
-        owner = result
+        owner: Any = result
         for part in path:
             owner = getattr(owner, part, None)
         known = dict(enumerate(owner)) if isinstance(owner, list) else vars(owner) if hasattr(owner, "__dict__") else {}
         place: Any = int(name) if isinstance(owner, list) and name.isdigit() else name
-        before = known.get(place, getattr(owner, name, None))  # a config may call a size by two names
+        before: Any = known.get(place, getattr(owner, name, None))  # a config may call a size by two names
         after: Any
         if _is_size(before):
             after = _grown(wanted, before, key)

@@ -61,5 +61,10 @@ def _scaled_rows(tensor: TensorPlan, shape: tuple[int, ...], axis: int, rows: Ma
     old = tensor.axes[axis] or AxisMap(np.arange(shape[axis]))
     inside = (old.source >= 0) & rows[np.maximum(old.source, 0)]
     before = np.ones(len(old.source)) if old.factor is None else old.factor
-    scaled = replace(old, factor=np.where(inside, before * factor, before))
+    gradient = np.ones(len(old.source)) if old.gradient is None else old.gradient
+    scaled = replace(
+        old,
+        factor=np.where(inside, before * factor, before),
+        gradient=np.where(inside, gradient / factor, gradient),
+    )
     return replace(tensor, axes=(*tensor.axes[:axis], scaled, *tensor.axes[axis + 1 :]))

@@ -12,9 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from net2net.errors import OptionError
-from net2net.plan._plan import AxisMap, Deepening, Noise, Plan, TensorPlan, Widening
+from net2net.plan._plan import ARRAYS, AxisMap, Deepening, Noise, Plan, TensorPlan, Widening
 
-_ARRAYS = ("source", "factor", "fresh", "partner")
 _PLAIN = ("seed", "preserves", "attributes", "left_out", "removed", "notes", "version")
 
 
@@ -31,7 +30,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     def axis(m: AxisMap | None) -> dict[str, Any] | None:
         if m is None:
             return None
-        found = {name: stored(getattr(m, name)) for name in _ARRAYS if getattr(m, name) is not None}
+        found = {name: stored(getattr(m, name)) for name in ARRAYS if getattr(m, name) is not None}
         return {**found, "sign": m.sign, "contracted": m.contracted}
 
     def described(plan: Plan) -> dict[str, Any]:
@@ -49,7 +48,11 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     def tensor(t: TensorPlan) -> dict[str, Any]:
         found = {"shape": t.shape, "axes": [axis(m) for m in t.axes], "noise": [asdict(n) for n in t.noise]}
         values = None if t.values is None else stored(t.values)
-        return found | {name: getattr(t, name) for name in ("scale", "offset", "source", "fill")} | {"values": values}
+        return (
+            found
+            | {name: getattr(t, name) for name in ("scale", "offset", "source", "fill", "new")}
+            | {"values": values}
+        )
 
     header = described(plan)
     save_file(arrays, str(path), metadata={"net2net.plan": json.dumps(header)})
@@ -69,7 +72,7 @@ def load_plan(path: str | Path) -> Plan:
         def axis(data: dict[str, Any] | None) -> AxisMap | None:
             if data is None:
                 return None
-            found = {name: arrays[data[name]] for name in _ARRAYS if name in data}
+            found = {name: arrays[data[name]] for name in ARRAYS if name in data}
             return AxisMap(**found, sign=data["sign"], contracted=data["contracted"])
 
         def tensor(data: dict[str, Any]) -> TensorPlan:

@@ -38,12 +38,13 @@ def unit_map(atom: Atom, name: str, after: int, how: str, *, uniform: bool, shar
     """The map of one dimension from its size to `after`.
 
     Source: Chen et al. (2016), Algorithm 1 (split: the first units are the teacher's, the others drawn with
-    replacement); uniform replication where a normalisation needs it.
+    replacement). Every unit has as many copies where a normalisation needs it, and with even shares in a whole
+    multiple, so that all shares are the same (tiling, as in HyperCloning).
     """
     before = atom.size
     old = np.arange(before)
     if how == "split":
-        if uniform:
+        if uniform or (shares == "even" and after % before == 0):
             source = np.tile(old, after // before)
         else:
             source = np.concatenate([old, generator(seed, name).integers(0, before, after - before)])

@@ -39,6 +39,7 @@ def _joined(maps: list[AxisMap], lengths: list[int]) -> AxisMap:
         partner,
         min(m.sign for m in maps),
         any(m.contracted for m in maps),
+        None if all(m.gradient is None for m in maps) else np.concatenate([_gradient(m) for m in maps]),
     )
 
 
@@ -60,7 +61,11 @@ def _flattened(outer: AxisMap, inner: AxisMap, length: int) -> AxisMap:
         by_row = np.where(of_row < 0, -1, of_row * columns + np.arange(columns))
         by_column = np.where(of_column < 0, -1, np.arange(rows)[:, None] * columns + of_column)
         partner = np.where(by_row < 0, by_column, by_row).ravel()
-    return AxisMap(source, factor, fresh, partner, min(outer.sign, inner.sign), outer.contracted or inner.contracted)
+    gradient = None
+    if outer.gradient is not None or inner.gradient is not None:
+        gradient = (_gradient(outer)[:, None] * _gradient(inner)[None, :]).ravel()
+    contracted = outer.contracted or inner.contracted
+    return AxisMap(source, factor, fresh, partner, min(outer.sign, inner.sign), contracted, gradient)
 
 
 def _shifted(places: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:
@@ -69,6 +74,10 @@ def _shifted(places: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:
 
 def _factor(m: AxisMap) -> npt.NDArray[np.float64]:
     return np.ones(len(m.source)) if m.factor is None else m.factor
+
+
+def _gradient(m: AxisMap) -> npt.NDArray[np.float64]:
+    return np.ones(len(m.source)) if m.gradient is None else m.gradient
 
 
 def _fresh(m: AxisMap) -> npt.NDArray[np.uint8]:

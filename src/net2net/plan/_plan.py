@@ -13,6 +13,7 @@ Fresh = Literal["keep", "zero", "mean", "random", "initial"]
 _PROMISES = ("exact", "approximate", "none")
 FRESH: tuple[Fresh, ...] = ("keep", "zero", "mean", "random", "initial")
 Fill = Literal["source", "values", "identity", "initial"]
+ARRAYS = ("source", "factor", "fresh", "partner", "gradient")  # of an axis map
 Preservation = Literal["exact", "approximate", "none"]
 
 
@@ -23,6 +24,8 @@ class AxisMap:
     `source[i]` is the place in the teacher's axis, or -1 for a new place; `factor[i]` multiplies a copied place
     (shares of copies of a unit sum to 1 on a contracted axis); `fresh[i]` indexes `FRESH`: how a new place is filled;
     `partner[i]` is the new place whose values this one repeats, times `sign` (-1 on a contracted axis), or -1.
+    `gradient[i]` is what the gradient of a copied place is multiplied by: the outgoing share of a unit on a produced
+    axis. The optimizer's state follows it. Of the copies of a place, factor * gradient sums to 1.
     """
 
     source: npt.NDArray[np.int64]
@@ -31,6 +34,7 @@ class AxisMap:
     partner: npt.NDArray[np.int64] | None = None
     sign: int = 1
     contracted: bool = False
+    gradient: npt.NDArray[np.float64] | None = None
 
     @property
     def is_prefix(self) -> bool:
@@ -38,11 +42,17 @@ class AxisMap:
         old = int((self.source >= 0).sum())
         return self.factor is None and bool((self.source[:old] == np.arange(old)).all())
 
+    @property
+    def has_copies(self) -> bool:
+        """Whether some place of the teacher is there more than once."""
+        old = self.source[self.source >= 0]
+        return len(np.unique(old)) < len(old)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AxisMap):
             return NotImplemented
         same = (self.sign, self.contracted) == (other.sign, other.contracted)
-        pairs = [(getattr(self, n), getattr(other, n)) for n in ("source", "factor", "fresh", "partner")]
+        pairs = [(getattr(self, n), getattr(other, n)) for n in ARRAYS]
         return same and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
@@ -65,7 +75,8 @@ class TensorPlan:
     A copied entry is `(entry + offset) * scale * product of the factors - offset`. `source` is the teacher's tensor,
     where it has another name there. `fill` says what is there before any axis grows: "source" its entries, "values"
     the numbers of `values` (stretched to the shape), "identity" the identity matrix or kernel, "initial" what the
-    layer's own initialiser draws.
+    layer's own initialiser draws. `new` says that the teacher has no such tensor: `source` is then what it copies, or
+    its nearest relative.
     """
 
     shape: tuple[int, ...]
@@ -76,11 +87,12 @@ class TensorPlan:
     source: str | None = None
     fill: Fill = "source"
     values: npt.NDArray[np.float64] | None = None
+    new: bool = False
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorPlan):
             return NotImplemented
-        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill")
+        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new")
         mine, theirs = self.values, other.values
         same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
         return same and all(getattr(self, n) == getattr(other, n) for n in names)

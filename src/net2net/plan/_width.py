@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 import net2net
 from net2net.axes import Atom, Normalisation, Reduction, Term, atoms
@@ -38,6 +37,10 @@ class WidthOptions:
         NoiseSpec.of(self.noise)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(f"seed={self.seed!r} is no seed; use an int that is not negative.")
+
+
+# A place that no growth asks anything of: an axis there just holds the units.
+_NO_PLACE: Place = ("", 0)
 
 
 @dataclass
@@ -203,7 +206,10 @@ class _Planner:
         fresh = None
         if found.fresh is not None:
             fresh = np.where((found.fresh > 0) & ~inside, FRESH.index("random"), found.fresh).astype(np.uint8)
-        return replace(found, factor=factor, fresh=fresh)
+        gradient = self._axis(term, _NO_PLACE).gradient
+        if gradient is not None:
+            gradient = np.where(inside, 1.0 if found.gradient is None else found.gradient, gradient)
+        return replace(found, factor=factor, fresh=fresh, gradient=gradient)
 
     def _parents(self, atom: Atom) -> AxisMap:
         """Which old unit stands for each unit, so that a new place can be found in the rows of a fused tensor."""
@@ -223,8 +229,11 @@ class _Planner:
             return AxisMap(units.source)
         contracted = place in needs.contracted
         if isinstance(needs, SplitNeeds):
-            factor = units.shares if contracted or place in needs.carried else None
-            return AxisMap(units.source, factor, contracted=contracted)
+            if contracted:
+                return AxisMap(units.source, units.shares, contracted=True)
+            if place in needs.carried:  # the gradient's share and the factor that the entries have cancel
+                return AxisMap(units.source, units.shares)
+            return AxisMap(units.source, gradient=units.shares)
         if units.how == "random_pad":
             rule: Fresh = "initial"
         elif units.how == "pair" and contracted:
@@ -264,13 +273,8 @@ class _Planner:
         return tuple(
             Noise("zero_sum" if wants_contracted else "paper", axis, self.noise.scale)
             for axis, m in enumerate(maps)
-            if m is not None and m.contracted == wants_contracted and _has_copies(m.source)
+            if m is not None and m.contracted == wants_contracted and m.has_copies
         )
-
-
-def _has_copies(source: npt.NDArray[np.int64]) -> bool:
-    old = source[source >= 0]
-    return len(np.unique(old)) < len(old)
 
 
 def resize_unread(plan: Plan, shapes: Mapping[str, tuple[int, ...]], sites: Sites) -> Plan:

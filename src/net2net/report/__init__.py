@@ -7,6 +7,8 @@ from net2net.report._tables import (
     place_rows,
     place_table,
     plan_table,
+    starred,
+    table,
     verification_table,
 )
 
@@ -17,6 +19,8 @@ __all__ = [
     "place_rows",
     "place_table",
     "plan_table",
+    "starred",
+    "table",
     "twins_table",
     "verification_table",
 ]

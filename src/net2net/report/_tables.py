@@ -36,6 +36,11 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     return "\n".join([line(headers), line(["-" * w for w in widths]), *map(line, rows)])
 
 
+def starred(name: str) -> str:
+    """The name with `*` for the numbers of layers."""
+    return _INDEX.sub("*", name)
+
+
 def dimension_rows(analysis: Analysis) -> tuple[list[Dimension], str]:
     """The dimensions to show, and a line that counts those that are not: axes inside one tensor, such as kernels."""
     every = list(analysis.dimensions.values())
@@ -67,7 +72,7 @@ def place_rows(analysis: Analysis) -> list[DepthPlace]:
     """Where a network can be made deeper: stacks of blocks, and layers; what repeats in every block is shown once."""
     shown: dict[tuple[str, ...], DepthPlace] = {}
     for place in analysis.places.values():
-        name, reason = (_INDEX.sub("*", text) for text in (place.name, place.reason))
+        name, reason = (starred(text) for text in (place.name, place.reason))
         key = (name, place.growth, reason) if place.kind == "layer" else (place.name,)
         shown[key] = replace(place, name=name, reason=reason) if key in shown else place
     return list(shown.values())
@@ -139,9 +144,7 @@ def _alike(rows: list[tuple[str, ...]], paths: Sequence[int]) -> list[list[str]]
     """One row for all that differ in the numbers of the columns `paths` only, with how many they are."""
     groups: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for row in rows:
-        groups.setdefault(
-            tuple(_INDEX.sub("*", cell) if i in paths else cell for i, cell in enumerate(row)), []
-        ).append(row)
+        groups.setdefault(tuple(starred(cell) if i in paths else cell for i, cell in enumerate(row)), []).append(row)
     return [[f"{key[0]} ({len(g)})", *key[1:]] if len(g) > 1 else list(g[0]) for key, g in groups.items()]
 
 

@@ -1,0 +1,86 @@
+"""A growth carried out once more, on another network of the teacher's shapes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from net2net._initialise import initial_values
+from net2net.apply import grow_state
+from net2net.capture import structural_copy
+from net2net.errors import StudentMismatchError
+from net2net.plan import Plan
+from net2net.verify import compare_models, require
+
+if TYPE_CHECKING:
+    from net2net.growth import Growth
+
+
+def replayed(growth: Growth, teacher: nn.Module) -> Growth:
+    """The growth of another teacher; see `Growth.replay`."""
+    _check_same(growth.teacher, teacher)
+    plan = growth.plan
+    draws = any(_draws_initial(p) for p in _steps(plan))
+    initial = initial_values(growth.student, plan.seed) if draws else None
+    state = grow_state(plan, _state(plan, teacher), initial)
+    computed = dict(growth.student.named_buffers(remove_duplicate=False)).keys() - growth.student.state_dict().keys()
+    names: dict[int, list[str]] = {}
+    for name, tensor in _tensors(growth.student):
+        names.setdefault(id(tensor), []).append(name)
+
+    def real(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        aliases = sorted(names[id(tensor)], key=lambda name: name not in plan.tensors)
+        found = [n for n in aliases if n in state and n not in computed and state[n].shape == tensor.shape]
+        new = state[found[0]] if found else tensor.detach().clone()
+        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+
+    student = structural_copy(growth.student, real)
+    measured = growth.verification
+    verification = compare_models(
+        teacher,
+        student,
+        growth.inputs,
+        preserves=plan.preserves,
+        float32_inside=measured.tolerance > 1e-10,
+        approximate=measured.approximate,
+    )
+    require(verification)
+    return replace(growth, student=student, teacher=teacher, verification=verification)
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+
+
+def _state(plan: Plan, model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's tensors; tied ones under the name that the plan has for them."""
+    first = _steps(plan)[0]
+    known = first.tensors.keys() | {t.source for t in first.tensors.values()}
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, tensor in _tensors(model):
+        if id(tensor) not in found or (name in known and found[id(tensor)][0] not in known):
+            found[id(tensor)] = name, tensor
+    return dict(found.values())
+
+
+def _steps(plan: Plan) -> list[Plan]:
+    return [*(_steps(plan.earlier) if plan.earlier is not None else []), plan]
+
+
+def _draws_initial(plan: Plan) -> bool:
+    return plan.preserves == "none" or any(tensor.fill == "initial" for tensor in plan.tensors.values())
+
+
+def _check_same(teacher: nn.Module, other: nn.Module) -> None:
+    mine = {name: tuple(tensor.shape) for name, tensor in _tensors(teacher)}
+    theirs = {name: tuple(tensor.shape) for name, tensor in _tensors(other)}
+    for name in sorted(mine.keys() | theirs.keys()):
+        if mine.get(name) != theirs.get(name):
+            here, there = mine.get(name, "missing"), theirs.get(name, "missing")
+            raise StudentMismatchError(
+                f"'{name}' is {here} in the network that was grown and {there} in this one. A growth is "
+                "replayed on networks of the same shapes; grow this one by itself."
+            )

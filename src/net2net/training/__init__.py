@@ -1,0 +1,20 @@
+"""Training that goes on through a growth."""
+
+from net2net.training._adopt import adopt
+from net2net.training._ramp import ramp, resume_ramp
+from net2net.training._schedule import GrowthSchedule, Training
+from net2net.training._suggest import Suggestions, Trial, suggest
+from net2net.training._trainer import newest_checkpoint, trainer_callback
+
+__all__ = [
+    "GrowthSchedule",
+    "Suggestions",
+    "Training",
+    "Trial",
+    "adopt",
+    "newest_checkpoint",
+    "ramp",
+    "resume_ramp",
+    "suggest",
+    "trainer_callback",
+]

@@ -1,0 +1,111 @@
+"""When a network grows, and how: data that a training loop asks at every step, and again after a crash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from net2net.capture import Inputs
+from net2net.errors import OptionError
+from net2net.growing import grow
+from net2net.growth import Growth
+
+
+class Training(NamedTuple):
+    """A network in training, and what hangs on it."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler | None = None
+
+
+@dataclass(frozen=True)
+class GrowthSchedule:
+    """Growths by the step after which they happen: "after 2,000 steps widen these, after 4,000 deepen".
+
+    Args:
+        events: for each number of finished steps the keyword arguments of `net2net.grow`: `sizes`, `where`, `how`, ...
+        example_inputs: inputs of the network, as for `grow`; they must fit it after each growth too.
+        ramp, rates: as for `Growth.optimizer`.
+
+    Raises:
+        OptionError: a step is no positive int, or an event says neither `sizes` nor `where`.
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.randn(16, 4), torch.randn(16, 2)
+        >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> optimizer = torch.optim.AdamW(model.parameters())
+        >>> schedule = GrowthSchedule({3: {"sizes": {"0": 12}}, 6: {"where": {"0": 1}}}, x)
+        >>> training = Training(model, optimizer)
+        >>> for step in range(1, 10):
+        ...     training.optimizer.zero_grad()
+        ...     (training.model(x) - y).square().mean().backward()
+        ...     training.optimizer.step()
+        ...     training = schedule.after(step, training)
+        >>> [layer.out_features for layer in training.model[::2]]
+        [12, 12, 2]
+    """
+
+    events: Mapping[int, Mapping[str, Any]]
+    example_inputs: Inputs = field(repr=False)
+    rates: str = "keep"
+    ramp: int | None = None
+
+    def __post_init__(self) -> None:
+        for step, event in self.events.items():
+            if isinstance(step, bool) or not isinstance(step, int) or step < 1:
+                raise OptionError(f"{step!r} is no number of finished steps; use an int of at least 1.")
+            if not {"sizes", "where"} & set(event):
+                raise OptionError(f"the event after step {step} needs sizes= (wider), where= (deeper), or both.")
+
+    def growth(self, step: int, model: nn.Module) -> Growth | None:
+        """The growth that is due after so many steps, or None. The model isn't changed.
+
+        Raises:
+            GrowthError: it can't be met exactly.
+        """
+        event = self.events.get(step)
+        return None if event is None else grow(model, self.example_inputs, **event)
+
+    def after(self, step: int, training: Training) -> Training:
+        """What training goes on with after so many steps: the same, or grown.
+
+        Raises:
+            GrowthError: the growth that is due can't be met exactly.
+        """
+        growth = self.growth(step, training.model)
+        if growth is None:
+            return training
+        optimizer = growth.optimizer(training.optimizer, rates=self.rates, ramp=self.ramp)
+        scheduler = training.scheduler
+        return Training(
+            growth.student, optimizer, None if scheduler is None else growth.scheduler(scheduler, optimizer)
+        )
+
+    def rebuild(self, step: int, training: Training) -> Training:
+        """What training had after so many steps, but for its numbers: load the saved `state_dict`s into it.
+
+        Args:
+            step: how many steps were finished when the states were saved.
+            training: as the run began: a new small network, its optimizer and scheduler.
+
+        Raises:
+            GrowthError: a growth can't be met exactly.
+
+        Example:
+            >>> import torch
+            >>> schedule = GrowthSchedule({3: {"sizes": {"0": 12}}}, torch.randn(2, 4))
+            >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> schedule.rebuild(5, Training(model, torch.optim.AdamW(model.parameters()))).model[0].out_features
+            12
+        """
+        for earlier in sorted(self.events):
+            if earlier <= step:
+                training = self.after(earlier, training)
+        return training

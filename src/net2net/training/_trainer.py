@@ -1,0 +1,75 @@
+"""Growth in the middle of a run of the Hugging Face Trainer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from net2net.errors import MissingExtraError, OptionError
+from net2net.training._adopt import adopt, unwrapped
+from net2net.training._ramp import resume_ramp
+from net2net.training._schedule import GrowthSchedule
+
+
+def trainer_callback(schedule: GrowthSchedule) -> Any:
+    """A callback that grows the Trainer's model and optimizer in place, after the steps that the schedule names.
+
+    Checkpoints that the Trainer saves hold the grown model with its config and the optimizer's state. To resume, load
+    the model from the checkpoint (`from_pretrained(newest_checkpoint(output_dir))`), and call
+    `trainer.train(resume_from_checkpoint=...)` as ever: growths that the checkpoint has already are not made again.
+
+    Args:
+        schedule: its `rates` must be "keep" or "paper".
+
+    Returns:
+        A `transformers.TrainerCallback`.
+
+    Raises:
+        MissingExtraError: transformers isn't installed.
+
+    Example:
+        >>> import torch
+        >>> ids = {"input_ids": torch.arange(8)[None]}
+        >>> schedule = GrowthSchedule({2000: {"sizes": {"model.layers.*.mlp.up_proj": "2x"}}}, ids)
+        >>> type(trainer_callback(schedule)).__name__
+        'GrowthCallback'
+    """
+    try:
+        from transformers import TrainerCallback
+    except ImportError as error:
+        raise MissingExtraError("the Trainer needs transformers: install net2net[huggingface].") from error
+
+    class GrowthCallback(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
+            if args.world_size > 1:
+                raise OptionError(
+                    "a growth in place needs one process: with several, stop, grow the checkpoint, go on."
+                )
+            if args.torch_compile:
+                raise OptionError("a growth in place doesn't reach a compiled copy: stop, grow the checkpoint, go on.")
+            resume_ramp(_bare(known["optimizer"]), schedule.ramp)
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
+            model, optimizer = known["model"], _bare(known["optimizer"])
+            with unwrapped(model):
+                growth = schedule.growth(state.global_step, model)
+            if growth is not None:
+                adopt(growth, model, optimizer, rates=schedule.rates, ramp=schedule.ramp)
+
+    return GrowthCallback()
+
+
+def newest_checkpoint(output_dir: str | Path) -> Path | None:
+    """The checkpoint with the most steps in the Trainer's output folder, or None.
+
+    Example:
+        >>> newest_checkpoint("a folder that isn't there") is None
+        True
+    """
+    found = [p for p in Path(output_dir).glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
+    return max(found, key=lambda p: int(p.name.removeprefix("checkpoint-")), default=None)
+
+
+def _bare(optimizer: Any) -> Any:
+    """The optimizer of torch inside accelerate's."""
+    return getattr(optimizer, "optimizer", optimizer)
