@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test sweep bench models lint clean
+.PHONY: demo test sweep bench models families lint clean
 .DEFAULT_GOAL := test
 
 .venv/ready: pyproject.toml constraints.txt
@@ -27,6 +27,9 @@ bench: .venv/ready
 
 models: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m zoo.table docs/models.md
+
+families: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m zoo.checkpoints docs/families.md
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

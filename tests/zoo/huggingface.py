@@ -30,9 +30,18 @@ REFUSED = {
 
 def huggingface_models() -> list[ZooModel]:
     """Every family, or none where transformers is not installed."""
+    return [model for group in huggingface_groups().values() for model in group]
+
+
+def huggingface_groups() -> dict[str, list[ZooModel]]:
+    """The families by what they are for."""
     if importlib.util.find_spec("transformers") is None:
-        return []
+        return {}
     from zoo import huggingface_causal, huggingface_masked, huggingface_seq2seq, huggingface_vision
 
-    groups = (huggingface_causal, huggingface_masked, huggingface_seq2seq, huggingface_vision)
-    return [model for group in groups for model in group.MODELS]
+    return {
+        "Decoders": huggingface_causal.MODELS,
+        "Encoders": huggingface_masked.MODELS,
+        "Encoder-decoders": huggingface_seq2seq.MODELS,
+        "Vision": huggingface_vision.MODELS,
+    }
