@@ -69,10 +69,16 @@ def complete(partial: Path, folder: Folder, plan: Plan) -> None:
     """Add what a folder has beside weights and config: tokenizer, model card, and the plan itself."""
     for pattern in EXTRA_FILES:
         for file in folder.path.glob(pattern):
-            if file.is_file():
+            if file.is_file() and _is_own(file):
                 shutil.copyfile(file, partial / file.name)
     plan.save(partial / PLAN_FILE)
     (partial / "README.md").write_text(_card(plan))
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file is in its folder, or in the blobs of a hub's cache: a link to elsewhere would give that away."""
+    home = file.parent.resolve()
+    return file.resolve().parent in (home, home.parent.parent / "blobs")
 
 
 def _card(plan: Plan) -> str:

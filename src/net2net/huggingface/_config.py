@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
 from net2net.errors import SizeError, UnknownNameError
+from net2net.huggingface._folder import ABOUT_LAYERS, MOST_LAYERS
 from net2net.request import Size, new_size
 
 
@@ -20,7 +22,7 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
     """
     result = copy.deepcopy(config)
     for key, wanted in sizes.items():
-        *path, name = key.split(".")
+        *path, name = str(key).split(".")
         owner: Any = result
         for part in path:
             owner = getattr(owner, part, None)
@@ -28,7 +30,7 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
         place: Any = int(name) if isinstance(owner, list) and name.isdigit() else name
         before: Any = known.get(place, getattr(owner, name, None))  # a config may call a size by two names
         after: Any
-        if _is_size(before):
+        if _is_size(before) and not name.endswith("_id"):
             after = _grown(wanted, before, key)
         elif _is_sizes(before) and not isinstance(wanted, int):
             after = [_grown(wanted, entry, f"{key}.{i}") for i, entry in enumerate(before)]
@@ -39,6 +41,20 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
         else:
             setattr(owner, name, after)
     return result
+
+
+def check_saves(config: Any) -> None:
+    """Refuse a config that its class would refuse to save, before anything is written.
+
+    Raises:
+        SizeError: its class says no.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            config.save_pretrained(folder)
+    except Exception as error:  # whatever a config's validation says no with
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise SizeError(f"{type(config).__name__} doesn't allow these sizes: {reason}") from error
 
 
 def _is_size(value: Any) -> bool:
@@ -53,6 +69,8 @@ def _grown(wanted: Size, before: int, key: str) -> int:
     after = new_size(wanted, before, key)
     if after < before:
         raise SizeError(f"'{key}' is {before}; {after} is smaller, and growth never shrinks. Ask for more.")
+    if ABOUT_LAYERS.search(key) and after > MOST_LAYERS:
+        raise SizeError(f"'{key}' would be {after}; more than {MOST_LAYERS} layers are taken for a mistake.")
     return after
 
 

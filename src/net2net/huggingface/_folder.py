@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from net2net.errors import CheckpointError, MissingExtraError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+# The number of layers among the words of a config, and how many are taken for a mistake.
+ABOUT_LAYERS = re.compile(r"layers?$|depths?$")
+MOST_LAYERS = 10_000
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -101,19 +105,39 @@ def open_folder(path: str | Path) -> Folder:
         raise MissingExtraError("a Hugging Face folder needs transformers: install net2net[huggingface].") from error
     if not (path / "config.json").is_file():
         raise CheckpointError(f"{path} has no config.json: it is no Hugging Face folder.")
+    _check_depth(path / "config.json")
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a config's validation says no with
-        raise CheckpointError(f"{path}/config.json can't be read: {str(error).splitlines()[0]}") from error
-    names = getattr(config, "architectures", None) or [""]
-    model_class = getattr(transformers, str(names[0]), None)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}/config.json can't be read: {reason}") from error
+    names = getattr(config, "architectures", None)
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    model_class: Any = getattr(transformers, name, None)
     if model_class is None or not hasattr(model_class, "from_pretrained"):
-        raise CheckpointError(f"{path}/config.json names no class of transformers: {names[0] or 'none at all'}.")
+        raise CheckpointError(f"{path}/config.json names no class of transformers: {name or 'none at all'}.")
+    expected = getattr(model_class, "config_class", None)
+    if expected is not None and not isinstance(config, expected):
+        raise CheckpointError(f"{path}/config.json is a {type(config).__name__}, and {name} needs {expected.__name__}.")
     return Folder(path, config, model_class, _tensors(path))
+
+
+def _check_depth(file: Path) -> None:
+    """A number of layers that no checkpoint has would be constructed before anything notices."""
+    try:
+        words = json.loads(file.read_text())
+        found = [(k, n) for k, n in words.items() if isinstance(n, int) and ABOUT_LAYERS.search(k) and n > MOST_LAYERS]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{file} can't be read: {type(error).__name__}: {str(error)[:200]}") from error
+    if found:
+        raise CheckpointError(
+            f"{file} asks for {found[0][0]}={found[0][1]}; more than {MOST_LAYERS} is taken for an error."
+        )
 
 
 def _tensors(path: Path) -> dict[str, Stored]:
     files = _files(path)
+    indexed = {name for expected in files.values() for name in expected or ()}
     found: dict[str, Stored] = {}
     for file, expected in files.items():
         header = _header(file)
@@ -121,6 +145,10 @@ def _tensors(path: Path) -> dict[str, Stored]:
         if missing:
             raise CheckpointError(f"{INDEX} says that {file.name} holds '{missing[0]}', and it doesn't.")
         for name, stored in header.items():
+            if name in found or (expected is not None and name not in expected and name in indexed):
+                raise CheckpointError(
+                    f"'{name}' is in two files, {file.name} and another: which one counts isn't clear."
+                )
             if expected is None or name in expected:
                 found[name] = stored
     return found
@@ -129,21 +157,26 @@ def _tensors(path: Path) -> dict[str, Stored]:
 def _files(path: Path) -> dict[Path, set[str] | None]:
     """The files with weights, and the tensors that each should hold."""
     index = path / INDEX
-    if not index.is_file():
-        if not (path / SINGLE).is_file():
-            pickles = sorted(p.name for p in path.glob("*.bin"))
-            hint = f" {pickles[0]} is a pickle, which can run code: convert it to safetensors." if pickles else ""
-            raise CheckpointError(f"{path} has no {SINGLE} and no {INDEX}.{hint}")
+    if (path / SINGLE).is_file():  # transformers looks for it first
         return {path / SINGLE: None}
+    if not index.is_file():
+        pickles = sorted(p.name for p in path.glob("*.bin"))
+        hint = f" {pickles[0]} is a pickle, which can run code: convert it to safetensors." if pickles else ""
+        raise CheckpointError(f"{path} has no {SINGLE} and no {INDEX}.{hint}")
     try:
         weight_map = json.loads(index.read_text())["weight_map"]
         pairs = [(str(name), str(file)) for name, file in weight_map.items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{index.name} is damaged: {type(error).__name__}: {error}.") from error
+    if not pairs:
+        raise CheckpointError(f"{index.name} names no tensor.")
+    present = {p.name for p in path.iterdir() if p.is_file()}
     files: dict[Path, set[str] | None] = {}
     for name, file in pairs:
-        if Path(file).name != file or not file.endswith(".safetensors") or not (path / file).is_file():
-            raise CheckpointError(f"{index.name} names the file {file!r} for '{name}': no such file in the folder.")
+        if file not in present or not file.endswith(".safetensors"):
+            raise CheckpointError(
+                f"{index.name} names the file {file[:200]!r} for '{name}': no such file in the folder."
+            )
         known = files.setdefault(path / file, set())
         assert known is not None
         known.add(name)

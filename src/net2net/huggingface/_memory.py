@@ -13,7 +13,7 @@ import torch
 from net2net.build._config import eps_changes, set_key
 from net2net.errors import CheckpointError, VerificationError
 from net2net.huggingface._beside import CheckpointGrowth, complete
-from net2net.huggingface._config import new_config
+from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._inputs import from_config
 from net2net.plan import Plan, WidthOptions
@@ -48,6 +48,7 @@ def grow_in_memory(
             )
     teacher.eval()
     config = new_config(folder.config, sizes)
+    check_saves(config)
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)

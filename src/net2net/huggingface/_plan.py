@@ -17,7 +17,7 @@ from net2net.capture import Inputs
 from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, order
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CheckpointError, OptionError
-from net2net.huggingface._config import new_config
+from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
@@ -90,6 +90,7 @@ def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, dept
     width, eps = _width(small, analysis, student_small, inputs, options)
     for key, value in eps.items():
         set_key(config, key, value)
+    check_saves(config)
     student = bare_model(folder.model_class, config)
     _check_kinds(teacher, student, lists, edits)
     known = {f"{path}.{name}" for path, values in width.attributes.items() for name in values}

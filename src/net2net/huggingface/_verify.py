@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from net2net._threads import in_threads
+from net2net.apply._pieces import PIECE
 from net2net.capture import named_outputs
 from net2net.errors import CheckpointError, StudentMismatchError
-from net2net.huggingface._folder import Folder, open_folder
+from net2net.huggingface._folder import Folder, bare_model, open_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._stream import streaming_model
 from net2net.plan._plan import Preservation
@@ -46,11 +50,31 @@ def reference(folder: Folder, inputs: dict[str, torch.Tensor]) -> Outputs:
     Raises:
         CheckpointError: nothing finite comes out.
     """
+    _check_finite(folder)
     large = folder.bytes() > FLOAT64_BYTES
     found = _outputs(folder, inputs, (torch.float32,) if large else (torch.float64, torch.float32))
     if not any(torch.isfinite(o).any() for o in found[0].values() if isinstance(o, torch.Tensor)):
         raise CheckpointError("the source gives no finite output: its weights hold NaN or infinity.")
     return found
+
+
+def _check_finite(folder: Folder) -> None:
+    """Every weight is a number; a made-up input may never look at the one that isn't."""
+
+    def odd(name: str) -> str | None:
+        stored = folder.tensors[name]
+        if not stored.dtype.is_floating_point:
+            return None
+        rows = stored.shape[0] if stored.shape else 1
+        step = max(1, PIECE * rows // max(1, math.prod(stored.shape)))
+        parts = (folder.read(name, np.arange(i, min(i + step, rows))) for i in range(0, rows, step))
+        return None if all(bool(torch.isfinite(part).all()) for part in parts) else name
+
+    # Buffers may hold infinity: a mask does.
+    parameters = dict(bare_model(folder.model_class, folder.config).named_parameters(remove_duplicate=False))
+    found = next(filter(None, in_threads(odd, [n for n in folder.tensors if n in parameters])), None)
+    if found is not None:
+        raise CheckpointError(f"'{found}' of the source holds NaN or infinity.")
 
 
 def compare(ours: Outputs, student: Folder, inputs: dict[str, torch.Tensor], promise: Preservation) -> Verification:
