@@ -26,6 +26,7 @@ from net2net.growing import grow
 from net2net.growth import Growth
 from net2net.huggingface import grow_checkpoint
 from net2net.plan import NoiseSpec, Plan
+from net2net.replaying import replay
 from net2net.transferring import transfer
 from net2net.verify import Verification, verify
 from net2net.widening import widen
@@ -57,6 +58,7 @@ __all__ = [
     "grow",
     "grow_checkpoint",
     "register_optimizer",
+    "replay",
     "transfer",
     "twins",
     "verify",

@@ -23,7 +23,7 @@ def replayed(growth: Growth, teacher: nn.Module) -> Growth:
     """The growth of another teacher; see `Growth.replay`."""
     _check_same(growth.teacher, teacher)
     plan = growth.plan
-    draws = any(_draws_initial(p) for p in _steps(plan))
+    draws = any(_draws_initial(p) for p in plan.steps)
     initial = initial_values(growth.student, plan.seed) if draws else None
     state = grow_state(plan, _state(plan, teacher), initial)
     computed = dict(growth.student.named_buffers(remove_duplicate=False)).keys() - growth.student.state_dict().keys()
@@ -57,17 +57,13 @@ def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 def _state(plan: Plan, model: nn.Module) -> dict[str, torch.Tensor]:
     """The model's tensors; tied ones under the name that the plan has for them."""
-    first = _steps(plan)[0]
+    first = plan.steps[0]
     known = first.tensors.keys() | {t.source for t in first.tensors.values()}
     found: dict[int, tuple[str, torch.Tensor]] = {}
     for name, tensor in _tensors(model):
         if id(tensor) not in found or (name in known and found[id(tensor)][0] not in known):
             found[id(tensor)] = name, tensor
     return dict(found.values())
-
-
-def _steps(plan: Plan) -> list[Plan]:
-    return [*(_steps(plan.earlier) if plan.earlier is not None else []), plan]
 
 
 def _draws_initial(plan: Plan) -> bool:

@@ -12,7 +12,7 @@ import torch
 
 from net2net.axes import Atom, Product, Term, atoms, resolve, size
 from net2net.dimensions import analyze
-from net2net.plan import Plan, Widening
+from net2net.plan import Widening
 
 if TYPE_CHECKING:
     from net2net.growth import Growth
@@ -47,7 +47,7 @@ def twins(growth: Growth) -> tuple[Twins, ...]:
         >>> [pair.distance for pair in twins(growth)]
         [0.0]
     """
-    copied = [w for w in _widenings(growth.plan) if w.units.has_copies]
+    copied = [w for step in growth.plan.steps for w in step.widenings if w.units.has_copies]
     if not copied:
         return ()
     analysis = analyze(growth.student, growth.inputs)
@@ -71,10 +71,6 @@ def twins(growth: Growth) -> tuple[Twins, ...]:
         if rows:
             result.append(_closest(widening, torch.cat([r.double() for r in rows], 1)))
     return tuple(result)
-
-
-def _widenings(plan: Plan) -> list[Widening]:
-    return [*(_widenings(plan.earlier) if plan.earlier is not None else []), *plan.widenings]
 
 
 def _rows(tensor: torch.Tensor, term: Term, atom: Atom) -> Iterator[torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,9 +35,9 @@ from net2net.depth import (
     resolve_where,
 )
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import CouplingError, FixedDimensionError, GrowthError, OptionError, SizeError
-from net2net.growth import Growth, require_weights, state_of
-from net2net.plan import Plan
+from net2net.errors import CouplingError, FixedDimensionError, GrowthError, OptionError, SizeError, StudentMismatchError
+from net2net.growth import Growth, require_tensors, require_weights, state_of
+from net2net.plan import Deepening, Plan
 from net2net.plan._plan import Preservation
 from net2net.verify import compare_models, require
 
@@ -129,6 +130,29 @@ def deepen(
     return _grown(model, plan, skeleton, analysis, example_inputs)
 
 
+def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
+    """The growth in depth that a plan records, of another network with the same tensors.
+
+    Raises:
+        StudentMismatchError: its tensors are others.
+        GrowthError: its class doesn't run with these layers.
+    """
+    require_weights(model)
+    analysis = analyze(model, inputs)
+    designer = _Designer(model, analysis, DepthOptions(seed=plan.seed), inputs, None)
+    skeleton = designer.first_running([designer.again(d) for d in plan.deepenings])
+    require_tensors(plan, state_of(model, analysis))
+    shapes, asked = ({n: t.shape for n, t in tensors.items()} for tensors in (skeleton.tensors, plan.tensors))
+    odd = next((n for n in sorted(shapes.keys() | asked.keys()) if shapes.get(n) != asked.get(n)), None)
+    if odd is not None:
+        raise StudentMismatchError(
+            f"the plan makes '{odd}' {asked.get(odd, 'in no place')}; in a deeper {type(model).__name__} it is "
+            f"{shapes.get(odd, 'in no place')}. A plan is replayed on networks of the class and the shapes that it was "
+            "made for."
+        )
+    return _grown(model, plan, skeleton, analysis, inputs)
+
+
 @dataclass(frozen=True)
 class _Designer:
     """Finds a plan and a student that runs, before any weight is moved."""
@@ -178,7 +202,7 @@ class _Designer:
                 if known.dead:
                     notes.append(f"channels {list(known.dead)} after '{edit.place.name}' are dead: variance floored")
             edits.append(edit)
-        skeleton = self._first_running(edits)
+        skeleton = self.first_running(edits)
         preserves: Preservation = "exact" if self.options.init in PRESERVING else "none"
         plan = Plan(
             skeleton.tensors,
@@ -228,11 +252,31 @@ class _Designer:
             raise refusal
         return *found, together
 
+    def again(self, deepening: Deepening) -> Edit:
+        """The edit that a plan records; what new tensors start as is the plan's, not this one's."""
+        if deepening.kind == "blocks":
+            stack = next(
+                (s for s in find_stacks(self.analysis.sites.inference, self.model) if s.name == deepening.place), None
+            )
+            if stack is not None and len(stack) == deepening.before:
+                order = tuple(zip(deepening.sources, deepening.new, strict=True))
+                return block_edit(self.analysis.sites.inference, stack, order, deepening.init, self._fixed_eps(stack))
+        else:
+            place = next((p for p in self.layers if p.name == deepening.place and p.kind is not None), None)
+            if place is not None:
+                return LayerEdit(place, deepening.kernels, np.zeros(place.channels), np.ones(place.channels))
+        raise StudentMismatchError(
+            f"the plan deepens '{deepening.place}', and this {type(self.model).__name__} has no such place for it. A "
+            "plan is replayed on networks of the class and the shapes that it was made for."
+        )
+
+    def _fixed_eps(self, stack: Stack) -> bool:
+        return in_pretrained(self.model, stack.blocks[0].path)
+
     def _blocks(self, wanted: Wanted, stack: Stack) -> BlockEdit:
         positions = wanted.positions or self.options.positions or "spread"
         found = order(len(stack), wanted.count, self.options.init, positions, stack.name)
-        fixed_eps = in_pretrained(self.model, stack.blocks[0].path)
-        return block_edit(self.analysis.sites.inference, stack, found, self.options.init, fixed_eps)
+        return block_edit(self.analysis.sites.inference, stack, found, self.options.init, self._fixed_eps(stack))
 
     def _layers(self, wanted: Wanted, place: LayerPlace) -> LayerEdit:
         if place.kind is None:
@@ -252,7 +296,7 @@ class _Designer:
                 raise OptionError(f"kernel=[] names no kernel for '{place.name}'.")
         return LayerEdit(place, tuple(kernels) * wanted.count)
 
-    def _first_running(self, edits: Sequence[Edit]) -> Skeleton:
+    def first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
         for skeleton in draft_deeper(self.model, edits, self._unread):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +20,7 @@ from net2net.apply import grow_optimizer, grow_scheduler, student_groups
 from net2net.axes import Atom, atoms
 from net2net.capture import Inputs
 from net2net.dimensions import Analysis
-from net2net.errors import OptionError
+from net2net.errors import OptionError, StudentMismatchError
 from net2net.plan import AxisMap, Plan, compose
 from net2net.report import growth_summary, twins_table
 from net2net.verify import Verification, compare_models, require
@@ -122,6 +123,8 @@ class Growth:
     def replay(self, teacher: nn.Module) -> Growth:
         """The same growth of another network of the same shapes: another seed, an average of weights, an opponent.
 
+        Of a plan that was saved, `net2net.replay(Plan.load(path), teacher, inputs)` does it.
+
         Args:
             teacher: a network with the tensors of the one that was grown. It is not changed.
 
@@ -154,6 +157,23 @@ def require_weights(model: nn.Module) -> None:
         raise OptionError(
             "the teacher is on the meta device, where there are no weights to grow; analyze() works there."
         )
+
+
+def require_tensors(plan: Plan, state: Mapping[str, torch.Tensor]) -> None:
+    """Raise if a network doesn't have the tensors that a plan was made for."""
+    for name, tensor in plan.tensors.items():
+        source = name if tensor.source is None else tensor.source
+        found = state.get(source)
+        if found is None:
+            raise StudentMismatchError(f"the plan needs a tensor '{source}', which this network doesn't have.")
+        if tensor.fill != "source" or tensor.new:
+            continue
+        for axis, (m, size) in enumerate(zip(tensor.axes, found.shape, strict=False)):
+            if (tensor.shape[axis] != size) if m is None else int(m.source.max()) + 1 != size:
+                raise StudentMismatchError(
+                    f"'{source}' is {tuple(found.shape)} in this network, which is not what the plan was made for. "
+                    "A plan is replayed on networks of the same shapes; grow this one by itself."
+                )
 
 
 def state_of(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:

@@ -14,8 +14,8 @@ from net2net.apply import grow_state
 from net2net.build import Blueprint, EpsError, NewSizes, compare, draft, fill
 from net2net.capture import Inputs, capture
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError
-from net2net.growth import Growth, proved, require_weights, state_of
+from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
+from net2net.growth import Growth, proved, require_tensors, require_weights, state_of
 from net2net.plan import Constant, NoiseSpec, Plan, WidthOptions, check_growth, compensate, plan_width, resize_unread
 from net2net.request import Request, resolve_request
 
@@ -74,6 +74,32 @@ def widen(
     return proved(model, student, plan, analysis, example_inputs)
 
 
+def widen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
+    """The growth in width that a plan records, of another network with the same tensors.
+
+    Raises:
+        StudentMismatchError: its tensors are others.
+        GrowthError: its class doesn't run at these sizes.
+    """
+    require_weights(model)
+    analysis = analyze(model, inputs)
+    for w in plan.widenings:
+        atom = analysis.atoms.get(w.dimension)
+        if atom is None or atom.size != w.before:
+            found = "has no such dimension" if atom is None else f"has {atom.size}"
+            raise StudentMismatchError(
+                f"the plan makes '{w.dimension}' {w.before} -> {w.after}, and {type(model).__name__} {found}. A plan "
+                "is replayed on networks of the shapes that it was made for; grow this one by itself."
+            )
+    state = state_of(model, analysis)
+    require_tensors(plan, state)
+    sizes = NewSizes(analysis.sites, {analysis.atoms[w.dimension]: w.after for w in plan.widenings})
+    blueprint, _ = _Designer(model, analysis, WidthOptions(seed=plan.seed), inputs).first_fitting(plan, sizes)
+    initial = initial_values(blueprint.model, plan.seed) if plan.preserves == "none" else None
+    student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
+    return proved(model, student, plan, analysis, inputs)
+
+
 # With more kinds of dimensions than this, a network whose class ties them is refused as a whole.
 _MAX_KINDS = 8
 Design = tuple[Plan, Blueprint, NewSizes]
@@ -107,7 +133,7 @@ class _Designer:
         if not plan.widenings:
             raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
         new_sizes = NewSizes(self.analysis.sites, dict(wanted.values()))
-        blueprint, constants = self._first_fitting(plan, new_sizes)
+        blueprint, constants = self.first_fitting(plan, new_sizes)
         plan = resize_unread(plan, blueprint.resized, self.analysis.sites)
         return compensate(plan, self.analysis.sites, constants), blueprint, new_sizes
 
@@ -151,7 +177,7 @@ class _Designer:
             for kind in kinds if len(kinds) > 2 else ():
                 yield {name: sizes[name] for name in kinds[kind]}
 
-    def _first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
+    def first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
         """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
         reasons: list[str] = []
         known = set(eps_changes(self.model, plan))

@@ -65,7 +65,8 @@ class LayerEdit:
     def deepening(self) -> Deepening:
         """The edit as data."""
         count = len(self.kernels)
-        return Deepening(self.place.name, "layers", "identity", (0,) * (count + 1), (False, *(True,) * count))
+        new = (False, *(True,) * count)
+        return Deepening(self.place.name, "layers", "identity", (0,) * (count + 1), new, self.kernels)
 
 
 def block_edit(inference: Inference, stack: Stack, order: Order, init: str, fixed_eps: bool) -> BlockEdit:

@@ -86,14 +86,17 @@ def load_plan(path: str | Path) -> Plan:
                 }
             )
 
+        def deepening(data: dict[str, Any]) -> Deepening:
+            kernels = tuple(None if kernel is None else tuple(kernel) for kernel in data.get("kernels", ()))
+            return Deepening(
+                **{**data, "sources": tuple(data["sources"]), "new": tuple(data["new"]), "kernels": kernels}
+            )
+
         def read(data: dict[str, Any]) -> Plan:
             return Plan(
                 {name: tensor(t) for name, t in data["tensors"].items()},
                 tuple(Widening(**{**w, "units": axis(w["units"])}) for w in data["widenings"]),
-                deepenings=tuple(
-                    Deepening(**{**d, "sources": tuple(d["sources"]), "new": tuple(d["new"])})
-                    for d in data["deepenings"]
-                ),
+                deepenings=tuple(map(deepening, data["deepenings"])),
                 earlier=None if data["earlier"] is None else read(data["earlier"]),
                 **cast(Any, {n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in _PLAIN}),
             )

@@ -116,7 +116,7 @@ class Deepening:
     """One place of the growth in depth: a stack of blocks, or a layer that identity layers follow.
 
     `sources[i]` is the block of the teacher that block i of the student is, or copies where `new[i]`; for a layer
-    they count it and the layers after it.
+    they count it and the layers after it. `kernels` are the sizes of new layers: None for a linear one.
     """
 
     place: str
@@ -124,6 +124,7 @@ class Deepening:
     init: str
     sources: tuple[int, ...]
     new: tuple[bool, ...]
+    kernels: tuple[tuple[int, ...] | None, ...] = ()
 
     @property
     def before(self) -> int:
@@ -165,8 +166,13 @@ class Plan:
         first = earlier if self.earlier is None else self.earlier.after(earlier)
         return replace(self, earlier=first, preserves=max(self.preserves, earlier.preserves, key=_PROMISES.index))
 
+    @property
+    def steps(self) -> tuple[Plan, ...]:
+        """The growths that this one consists of, the first one first, each without the ones before it."""
+        return (*(self.earlier.steps if self.earlier is not None else ()), replace(self, earlier=None))
+
     def save(self, path: str | Path) -> None:
-        """Write the plan to one file; `Plan.load` reads it, and `net2net.apply.grow_state` carries it out again."""
+        """Write the plan to one file; `Plan.load` reads it, and `net2net.replay` carries it out again."""
         from net2net.plan._file import save_plan
 
         save_plan(self, path)

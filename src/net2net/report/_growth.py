@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +29,10 @@ def growth_summary(growth: Growth) -> str:
 
 
 def _symmetry(plan: Plan) -> str:
-    copied = [w.dimension for step in _steps(plan) for w in step.widenings if w.units.has_copies]
+    copied = [w.dimension for step in plan.steps for w in step.widenings if w.units.has_copies]
     if not copied:
         return "no copies"
-    tensors = [tensor for step in _steps(plan) for tensor in step.tensors.values()]
+    tensors = [tensor for step in plan.steps for tensor in step.tensors.values()]
     broken = any(t.noise or any(m is not None and _uneven(m) for m in t.axes) for t in tensors)
     names = ", ".join(copied[:3]) + (", ..." if len(copied) > 3 else "")
     if broken:
@@ -50,12 +49,6 @@ def _uneven(m: AxisMap) -> bool:
     np.minimum.at(low, places, m.factor)
     np.maximum.at(high, places, m.factor)
     return bool((high - low > 1e-9).any())
-
-
-def _steps(plan: Plan) -> Iterator[Plan]:
-    if plan.earlier is not None:
-        yield from _steps(plan.earlier)
-    yield plan
 
 
 def twins_table(twins: tuple[Twins, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -91,20 +91,13 @@ def plan_table(plan: Plan) -> str:
         "approximate": "approximately function-preserving (noise on copies)",
         "none": "NOT function-preserving",
     }[plan.preserves]
-    steps = list(_steps(plan))
+    steps = plan.steps
     text = f"{promise}, seed {plan.seed}"
     for number, step in enumerate(steps, start=1):
         what = "deeper" if step.deepenings else "wider"
         text += f"\n\nstep {number}: {what}" if len(steps) > 1 else ""
         text += f"\n\n{_step_table(step)}"
     return text
-
-
-def _steps(plan: Plan) -> Iterator[Plan]:
-    """The growths that a plan consists of, in the order in which they are carried out."""
-    if plan.earlier is not None:
-        yield from _steps(plan.earlier)
-    yield plan
 
 
 def _step_table(plan: Plan) -> str:
