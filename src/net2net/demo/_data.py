@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from net2net._batches import random_order, shifted
 from net2net.errors import MissingExtraError
 
 TRAINING, VALIDATION = 1000, 300
@@ -66,25 +67,12 @@ def load() -> Digits:
 def batches(split: Split, size: int, steps: int, seed: int) -> Iterator[Split]:
     """Batches in random order, every image shifted by up to one pixel and noisy; fixed by the seed."""
     generator = torch.Generator().manual_seed(seed)
-    order = torch.empty(0, dtype=torch.int64)
-    for _ in range(steps):
-        if len(order) < size:
-            order = torch.cat([order, torch.randperm(len(split), generator=generator)])
-        chosen, order = order[:size], order[size:]
-        yield noisy(Split(_shifted(split.images[chosen], generator), split.digits[chosen]), generator)
+    for chosen in random_order(len(split), size, steps, generator):
+        images = shifted(split.images[chosen], 1, generator, background=-1.0)
+        yield noisy(Split(images, split.digits[chosen]), generator)
 
 
 def noisy(split: Split, generator: torch.Generator) -> Split:
     """The images under Gaussian noise."""
     noise = torch.randn(split.images.shape, generator=generator)
     return Split(split.images + NOISE * noise, split.digits)
-
-
-def _shifted(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """The images, each moved by -1, 0 or 1 pixel along both axes over the background."""
-    count, _, height, width = images.shape
-    padded = torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1.0)
-    down, right = torch.randint(0, 3, (2, count), generator=generator)
-    rows = (down[:, None] + torch.arange(height))[:, :, None]
-    columns = (right[:, None] + torch.arange(width))[:, None, :]
-    return padded[torch.arange(count)[:, None, None], 0, rows, columns][:, None]
