@@ -145,17 +145,18 @@ def _digits(training: int | None) -> ImageData:
 
 def _split(found: ImageSet, training: int | None) -> ImageData:
     """The set with a part of its training images held out to choose on."""
+    count = len(found.training.images)
+    held = min(count // 10, MOST_CHOICE)
+    if not held:
+        raise OptionError(f"{found.training.source}: {count} images; at least 10 are needed to hold some out.")
     classes = found.classes or 1 + max(_highest(found.training), 1)
-    if found.classes is None and classes > len(found.training.images):
-        raise OptionError(f"{found.training.source}: a class of {classes - 1} is out of range for so few images.")
+    if found.classes is None and classes > count:
+        raise OptionError(f"{found.training.source}: a class of {classes - 1} is out of range for {count:,} images.")
     examples, test = (_examples(part, classes) for part in (found.training, found.test))
     if examples.images.shape[1:] != test.images.shape[1:]:
         sizes = " and ".join(str(tuple(each.images.shape[1:])) for each in (examples, test))
         raise OptionError(f"{found.test.source}: training and test images are of different sizes: {sizes}.")
     order = _in_proportion(examples.labels)
-    held = min(len(order) // 10, MOST_CHOICE)
-    if not held:
-        raise OptionError(f"{found.training.source}: {len(order)} images; at least 10 are needed to hold some out.")
     kept, choice = (_chosen(examples, part) for part in (order[held:], order[:held]))
     return _data(found.name, kept, choice, _chosen(test, _in_proportion(test.labels)), classes, training)
 

@@ -6,6 +6,8 @@ import gzip
 import hashlib
 import io
 import itertools
+import math
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -141,13 +143,14 @@ def _read_idx(path: Path, rank: int) -> Array:
 
 
 def _idx_array(file: BinaryIO | gzip.GzipFile, rank: int, path: Path) -> Array:
-    header = np.frombuffer(file.read(4 + 4 * rank), ">u4")
-    if len(header) < 1 + rank or header[0] != 0x0800 + rank:
+    layout = f">{1 + rank}I"
+    header = file.read(struct.calcsize(layout))
+    magic, *shape = struct.unpack(layout, header) if len(header) == struct.calcsize(layout) else (0,)
+    if magic != 0x800 + rank:
         raise OptionError(
             f"{path} doesn't start like an IDX file of bytes with {rank} axes (magic {0x800 + rank:#010x})."
         )
-    shape = [int(size) for size in header[1:]]
-    wanted = int(np.prod(shape, dtype=object))
+    wanted = math.prod(shape)
     data = file.read(wanted + 1)
     if len(data) != wanted:
         kind = "more" if len(data) > wanted else f"only {len(data):,}"
