@@ -146,6 +146,13 @@ def grow(
     max_shard_size: Annotated[
         str | None, typer.Option(help="Of a file, such as 5GB; for words of a Hugging Face config.")
     ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            help="A file in the folder with the optimizer's state, such as the Trainer's optimizer.pt: it grows too; "
+            "for words of a Hugging Face config."
+        ),
+    ] = None,
     input: InputOption = None,
     weights: WeightsOption = None,
     as_json: JsonOption = False,
@@ -168,7 +175,7 @@ def grow(
         raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
     if target.exists():
         raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
-    streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size}
+    streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size, "optimizer": optimizer}
     more = {name: value for name, value in streamed.items() if value is not None}
     sizes = words_of_config(source, asked, bool(more)) if is_pretrained(source) and not input else None
     if sizes is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from net2net.huggingface._folder import Folder
+from net2net.huggingface._folder import Folder, is_own
 from net2net.plan import Plan
 from net2net.verify import Verification
 
@@ -24,7 +24,8 @@ class CheckpointGrowth:
     """A checkpoint that was grown, or that would be.
 
     `parameters` and `bytes` are the teacher's and the student's; `memory` is about how many bytes writing and proving
-    take beside what Python, torch and transformers take themselves; `verification` is None for a dry run.
+    take beside what Python, torch and transformers take themselves; `verification` is None for a dry run. `optimizer`
+    is the size of the file with the optimizer's state, the teacher's and about the student's, where it grows too.
     """
 
     target: Path
@@ -33,6 +34,7 @@ class CheckpointGrowth:
     bytes: tuple[int, int]
     memory: int
     verification: Verification | None
+    optimizer: tuple[int, int] | None = None
 
     def summary(self) -> dict[str, Any]:
         """What was done and measured, as JSON."""
@@ -44,6 +46,7 @@ class CheckpointGrowth:
             "parameters": list(self.parameters),
             "bytes": list(self.bytes),
             "memory": self.memory,
+            "optimizer": None if self.optimizer is None else list(self.optimizer),
             "dimensions": [
                 {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
             ],
@@ -57,28 +60,28 @@ class CheckpointGrowth:
         (before, after), (small, large) = self.parameters, self.bytes
         lines = [
             str(self.plan),
+            "",
             f"parameters: {before / 1e6:,.2f} M -> {after / 1e6:,.2f} M",
             f"weights: {small / 1e6:,.1f} MB -> {large / 1e6:,.1f} MB at {self.target}",
+        ]
+        if self.optimizer is not None:
+            first, second = self.optimizer
+            lines.append(f"optimizer: {first / 1e6:,.1f} MB -> about {second / 1e6:,.1f} MB")
+        lines += [
             f"memory for it: about {self.memory / 1e6:,.0f} MB beside torch and transformers",
             str(self.verification) if self.verification else "nothing was written",
         ]
-        return "\n".join(lines[:1] + [""] + lines[1:])
+        return "\n".join(lines)
 
 
-def complete(partial: Path, folder: Folder, plan: Plan) -> None:
-    """Add what a folder has beside weights and config: tokenizer, model card, and the plan itself."""
-    for pattern in EXTRA_FILES:
+def complete(partial: Path, folder: Folder, plan: Plan, extra: tuple[str, ...] = EXTRA_FILES) -> None:
+    """Add what a folder has beside weights and config: the `extra` files, a model card, and the plan itself."""
+    for pattern in extra:
         for file in folder.path.glob(pattern):
-            if file.is_file() and _is_own(file):
+            if file.is_file() and is_own(file):
                 shutil.copyfile(file, partial / file.name)
     plan.save(partial / PLAN_FILE)
     (partial / "README.md").write_text(_card(plan))
-
-
-def _is_own(file: Path) -> bool:
-    """Whether a file is in its folder, or in the blobs of a hub's cache: a link to elsewhere would give that away."""
-    home = file.parent.resolve()
-    return file.resolve().parent in (home, home.parent.parent / "blobs")
 
 
 def _card(plan: Plan) -> str:

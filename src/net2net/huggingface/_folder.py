@@ -122,6 +122,12 @@ def open_folder(path: str | Path) -> Folder:
     return Folder(path, config, model_class, _tensors(path))
 
 
+def is_own(file: Path) -> bool:
+    """Whether a file is in its folder, or in the blobs of a hub's cache: a link to elsewhere would give that away."""
+    home = file.parent.resolve()
+    return file.resolve().parent in (home, home.parent.parent / "blobs")
+
+
 def _check_depth(file: Path) -> None:
     """A number of layers that no checkpoint has would be constructed before anything notices."""
     try:

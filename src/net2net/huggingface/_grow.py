@@ -19,10 +19,11 @@ from net2net._threads import threads
 from net2net.apply import make_piece, pieces, root_mean_square
 from net2net.apply._pieces import bounds
 from net2net.depth import Positions
-from net2net.errors import CheckpointError, OptionError, VerificationError
-from net2net.huggingface._beside import CheckpointGrowth, complete
-from net2net.huggingface._folder import Folder, open_folder
+from net2net.errors import CheckpointError, GrowthError, OptionError, VerificationError
+from net2net.huggingface._beside import EXTRA_FILES, CheckpointGrowth, complete
+from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._memory import grow_in_memory
+from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
 from net2net.huggingface._verify import compare, reference
 from net2net.huggingface._write import JOURNAL, Slot, layout, write
@@ -47,6 +48,7 @@ def grow_checkpoint(
     positions: Positions | None = None,
     dtype: str | None = None,
     max_shard_size: str = "5GB",
+    optimizer: str | None = None,
     seed: int = 0,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -62,6 +64,8 @@ def grow_checkpoint(
         init, positions: as for `deepen`.
         dtype: of the new weights, such as "bfloat16"; by default each tensor keeps its own.
         max_shard_size: of a file, such as "5GB" or "500MB".
+        optimizer: a file in the source with the state of its optimizer, such as the Trainer's "optimizer.pt"; it grows
+            too, and what else a run needs to go on (scheduler, random states) is copied.
         dry_run: plan and check everything, write nothing.
         progress: is called with what is being done, and how much of how much is finished.
 
@@ -80,6 +84,8 @@ def grow_checkpoint(
     if target.exists():
         raise CheckpointError(f"{target} exists already; name a new folder.")
     folder = open_folder(source)
+    state = None if optimizer is None else state_file(folder.path, optimizer)
+    new_dtype, most = _dtype(dtype), _bytes(max_shard_size)
     options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
     try:
         planned = plan_checkpoint(folder, sizes, options, depth)
@@ -88,19 +94,28 @@ def grow_checkpoint(
             raise CheckpointError(
                 f"{reason} It is grown in memory then, and planned with its weights there: run without dry_run."
             ) from reason
-        return grow_in_memory(folder, target, sizes, options, depth, dtype, max_shard_size, str(reason))
-    slots = layout(_wanted(folder, planned, dtype), _bytes(max_shard_size))
+        return grow_in_memory(folder, target, sizes, options, depth, new_dtype, max_shard_size, state, str(reason))
+    write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
+    slots = layout(_wanted(folder, planned, new_dtype), most)
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
     length = sum(slot.length for slot in slots)
+    states = None if state is None else (state.stat().st_size, state.stat().st_size * counts[1] // counts[0])
+    memory = max(_memory(planned.plan, slots), 0 if states is None else states[1])
     found = CheckpointGrowth(
-        target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), _memory(planned.plan, slots), None
+        target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), memory, None, states
     )
     partial = target.absolute().with_name(f".{target.absolute().name}.partial")
-    _check_disk(partial, length)
+    _check_disk(partial, length + (0 if states is None else states[1]))
     if dry_run:
         return found
     teacher = reference(folder, planned.inputs)
-    _prepare(partial, planned, slots, sizes, seed)
+    _prepare(partial, planned, slots, sizes, seed, optimizer)
+    if write_state is not None:
+        try:
+            write_state(partial)
+        except GrowthError:
+            shutil.rmtree(partial)
+            raise
     finished = 0
 
     def done(count: int) -> None:
@@ -110,10 +125,10 @@ def grow_checkpoint(
             progress("writing", finished, length)
 
     sums = write(partial, slots, lambda slot: _pieces(folder, planned.plan, slot), done)
-    if dtype is not None:
-        planned.config.dtype = getattr(torch, dtype)
+    if new_dtype is not None:
+        planned.config.dtype = new_dtype
     planned.config.save_pretrained(partial)
-    complete(partial, folder, planned.plan)
+    complete(partial, folder, planned.plan, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
     (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
     proof = compare(teacher, open_folder(partial), planned.inputs, planned.plan.preserves)
     verification = _require(proof, partial, planned.config)
@@ -126,16 +141,20 @@ def grow_checkpoint(
 
 
 def _wanted(
-    folder: Folder, planned: CheckpointPlan, dtype: str | None
+    folder: Folder, planned: CheckpointPlan, dtype: torch.dtype | None
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-    wanted = getattr(torch, dtype, None) if dtype is not None else None
-    if dtype is not None and not (isinstance(wanted, torch.dtype) and wanted.is_floating_point):
-        raise OptionError(f"dtype={dtype!r} is no floating-point dtype; use float32, bfloat16 or float16.")
     found = {}
     for name, plan in planned.plan.tensors.items():
         own = folder.tensors[plan.source or name].dtype
-        found[name] = (plan.shape, wanted if wanted is not None and own.is_floating_point else own)
+        found[name] = (plan.shape, dtype if dtype is not None and own.is_floating_point else own)
     return found
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    wanted = None if name is None else getattr(torch, name, None)
+    if name is not None and not (isinstance(wanted, torch.dtype) and wanted in NAMES and wanted.is_floating_point):
+        raise OptionError(f"dtype={name!r} is no floating-point dtype; use float32, bfloat16 or float16.")
+    return wanted
 
 
 def _bytes(size: str) -> int:
@@ -157,11 +176,19 @@ def _check_disk(partial: Path, length: int) -> None:
         raise CheckpointError(f"{length / 1e9:.2f} GB are needed in {parent}, and {free / 1e9:.2f} GB are free.")
 
 
-def _prepare(partial: Path, planned: CheckpointPlan, slots: list[Slot], sizes: Mapping[str, Size], seed: int) -> None:
+def _prepare(
+    partial: Path,
+    planned: CheckpointPlan,
+    slots: list[Slot],
+    sizes: Mapping[str, Size],
+    seed: int,
+    optimizer: str | None,
+) -> None:
     """Make the folder, or check that the one that is there is of an earlier run of the same growth."""
     wanted = {
         "sizes": {k: str(v) for k, v in sizes.items()},
         "seed": seed,
+        "optimizer": optimizer,
         "layout": zlib.crc32(repr(slots).encode()),
         "plan": zlib.crc32(repr(planned.plan.tensors).encode()),
         "version": net2net.__version__,

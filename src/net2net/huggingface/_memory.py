@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from net2net.build._config import eps_changes, set_key
-from net2net.errors import CheckpointError, VerificationError
-from net2net.huggingface._beside import CheckpointGrowth, complete
+from net2net.errors import CheckpointError, GrowthError, VerificationError
+from net2net.huggingface._beside import EXTRA_FILES, CheckpointGrowth, complete
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._inputs import from_config
+from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
 from net2net.plan import Plan, WidthOptions
 from net2net.request import Size
 from net2net.transferring import transfer
@@ -28,11 +29,14 @@ def grow_in_memory(
     sizes: Mapping[str, Size],
     options: WidthOptions,
     depth: Any,
-    dtype: str | None,
+    dtype: torch.dtype | None,
     max_shard_size: str,
+    state: Path | None,
     reason: str,
 ) -> CheckpointGrowth:
-    """`grow_checkpoint` for one that fits into memory; `reason` says why it isn't streamed.
+    """`grow_checkpoint` for one that fits into memory.
+
+    `state` is the file with its optimizer's state, `reason` says why the checkpoint isn't streamed.
 
     Raises:
         GrowthError: the request can't be met exactly.
@@ -71,12 +75,19 @@ def grow_in_memory(
     for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
         set_key(student.config, key, value)
     if dtype is not None:
-        student.to(getattr(torch, dtype))
+        student.to(dtype)
+    write_state = None if state is None else optimizer_writer(state, growth.plan, teacher, student)
     partial = target.absolute().with_name(f".{target.absolute().name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     student.save_pretrained(partial, max_shard_size=max_shard_size)
-    complete(partial, folder, growth.plan)
+    complete(partial, folder, growth.plan, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
+    if write_state is not None:
+        try:
+            write_state(partial)
+        except GrowthError:
+            shutil.rmtree(partial)
+            raise
     loaded = model_class.from_pretrained(partial, dtype="auto", local_files_only=True)
     again = verify(student, loaded, inputs)
     if not again.passed:
@@ -89,7 +100,8 @@ def grow_in_memory(
     plan: Plan = growth.plan
     lengths = (folder.bytes(), open_folder(partial).bytes())
     memory = 3 * sum(lengths)  # both models, what they compute with, and the copy that was loaded again
-    found = CheckpointGrowth(target, plan, (counts[0], counts[1]), lengths, memory, growth.verification)
+    states = None if state is None else (state.stat().st_size, (partial / state.name).stat().st_size)
+    found = CheckpointGrowth(target, plan, (counts[0], counts[1]), lengths, memory, growth.verification, states)
     content = {**found.summary(), "in_memory": reason}
     (partial / "growth.json").write_text(json.dumps(content, indent=2) + "\n")
     partial.rename(target)

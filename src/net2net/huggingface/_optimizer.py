@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,71 +14,132 @@ from torch import nn
 
 from net2net.apply import RAMP_KEY
 from net2net.apply._moments import KINDS, grow_moment
-from net2net.apply._optimizer_rules import rules_for_keys
+from net2net.apply._optimizer import followed
+from net2net.apply._optimizer_rules import StateRule, rules_for_keys
 from net2net.errors import CheckpointError
-from net2net.huggingface._folder import NAMES
+from net2net.huggingface._folder import NAMES, is_own
 from net2net.huggingface._write import Slot, layout, write
-from net2net.plan import Plan
+from net2net.plan import Plan, TensorPlan
 
 # What the Trainer keeps beside the optimizer's state, and a resumed run reads unchanged.
 RUN_FILES = ("trainer_state.json", "scheduler.pt", "scaler.pt", "rng_state*.pth")
+_PICKLED = (".pt", ".pth", ".bin")
+# Writes the student's state into a folder, under the name that the teacher's file has.
+Writer = Callable[[Path], None]
 
 
-def grow_optimizer_file(file: Path, folder: Path, plan: Plan, teacher: nn.Module, student: nn.Module) -> None:
-    """Write the student's optimizer state into a folder, under the file's own name.
+@dataclass(frozen=True)
+class _Member:
+    """A parameter of the student: the teacher's that it comes from, that one's shape, and what happens on the way."""
+
+    source: str
+    shape: tuple[int, ...]
+    steps: tuple[TensorPlan, ...]
+
+
+def state_file(folder: Path, name: str) -> Path:
+    """The file of a folder with the optimizer's state.
+
+    Raises:
+        CheckpointError: it isn't in the folder, or of no format that can hold a state.
+    """
+    file = folder / name
+    if file.parent != folder or not file.is_file() or not is_own(file):
+        raise CheckpointError(f"there is no file {name} in {folder}.")
+    if file.suffix not in (*_PICKLED, ".safetensors"):
+        raise CheckpointError(f"{name} is no optimizer state: it ends in none of {', '.join(_PICKLED)}, .safetensors.")
+    return file
+
+
+def optimizer_writer(file: Path, plan: Plan, teacher: nn.Module, student: nn.Module) -> Writer:
+    """Check the teacher's optimizer state, and give back what writes the student's.
 
     A `.pt` file is what `torch.save(optimizer.state_dict(), file)` wrote, as the Trainer does; it is grown in memory. A
     `.safetensors` file names each tensor as torch.distributed.checkpoint does, `state.<parameter>.<key>` or
-    `<parameter>.<key>`; it is grown in a stream.
+    `<parameter>.<key>`; it is grown tensor by tensor.
 
     Args:
         file: the teacher's state.
-        folder: where the new file goes.
-        plan: the growth, with a plan for every tensor of the student.
+        plan: the growth.
         teacher, student: the two models; their weights may be on the meta device.
 
     Raises:
         CheckpointError: the file is damaged, or it isn't clear what belongs to which parameter.
+        OptionError: it is of an optimizer that isn't known.
     """
+    names = {parameter: name for name, parameter in teacher.named_parameters()}
+    members = {
+        m.name: _Member(names[m.source], tuple(m.source.shape), m.steps) for m in followed(plan, teacher, student)
+    }
     if file.suffix == ".safetensors":
-        _stream(file, folder, plan, teacher, student)
-        return
+        return _tensors(file, members, teacher)
+    return _pickle(file, members, teacher)
+
+
+def _pickle(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> Writer:
+    groups, states = _loaded(file)
+    numbers = _numbers(groups, teacher, file)
+    for name, member in members.items():
+        _rules(states.get(numbers.get(member.source), {}), member, file, name)
+
+    @torch.no_grad()
+    def state_dict() -> dict[str, Any]:
+        order = {name: place for place, (name, _) in enumerate(teacher.named_parameters())}
+        result: dict[str, Any] = {"state": {}, "param_groups": []}
+        count = 0
+        for group in groups:
+            place = {number: k for k, number in enumerate(group["params"])}
+            own = {name: place[number] for name, number in numbers.items() if number in place}
+            mine = [name for name, member in members.items() if member.source in own]
+            if sorted(own, key=order.__getitem__) != sorted(own, key=own.__getitem__):  # its user's own order
+                mine.sort(key=lambda name: own[members[name].source])
+            for number, name in enumerate(mine, start=count):
+                state = states.get(numbers[members[name].source])
+                if state:
+                    result["state"][number] = dict(_grown(state, members[name], file, name))
+            new = {**group, "params": list(range(count, count + len(mine))), RAMP_KEY: 0}
+            result["param_groups"].append(new | ({"param_names": mine} if "param_names" in group else {}))
+            count += len(mine)
+        return result
+
+    def write_file(folder: Path) -> None:
+        path = folder / file.name
+        if path.exists():  # an earlier run has finished it
+            return
+        partial = path.with_name(f"{file.name}.new")
+        with open(partial, "wb") as stream:
+            torch.save(state_dict(), stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.rename(path)
+
+    return write_file
+
+
+def _loaded(file: Path) -> tuple[list[dict[str, Any]], dict[Any, dict[str, Any]]]:
+    """The groups, and what is kept for each parameter. Tensors stay in the file until they are used."""
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        groups, states = saved["param_groups"], saved["state"]
     except Exception as error:  # whatever a damaged or a hostile file makes torch say
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file.name} is no optimizer state that can be loaded safely: {reason}") from error
-    names = _names(groups, teacher, file)
-    numbers = {name: number for number, name in names.items()}
-    sources = _sources(plan, student)
-    order = {name: place for place, name in enumerate(n for n, _ in teacher.named_parameters())}
-    result: dict[str, Any] = {"state": {}, "param_groups": []}
-    count = 0
-    for group in groups:
-        own = [names[number] for number in group["params"]]
-        mine = [name for name, source in sources.items() if source in own]
-        if [order[n] for n in own] != sorted(order[n] for n in own):
-            mine.sort(key=lambda name: own.index(sources[name]))
-        for number, name in enumerate(mine, start=count):
-            state = states.get(numbers[sources[name]])
-            if state:
-                kept = {key: value for key, value in state.items() if value is not None}
-                _check(kept, sources[name], teacher, file)
-                result["state"][number] = dict(_grown(kept, plan, name))
-        new = {**group, "params": list(range(count, count + len(mine))), RAMP_KEY: 0}
-        result["param_groups"].append(new | ({"param_names": mine} if "param_names" in group else {}))
-        count += len(mine)
-    torch.save(result, folder / file.name)
+    groups, states = (saved.get(key) if isinstance(saved, dict) else None for key in ("param_groups", "state"))
+    good = isinstance(groups, list) and isinstance(states, dict) and all(isinstance(s, dict) for s in states.values())
+    if not (good and all(isinstance(g, dict) and _are(g.get("params"), int) for g in groups or ())):
+        raise CheckpointError(f"{file.name} is no state_dict of an optimizer: its groups or its state are missing.")
+    return groups, {n: {k: v for k, v in s.items() if v is not None} for n, s in states.items()}  # type: ignore[return-value, union-attr]
 
 
-def _names(groups: Sequence[Mapping[str, Any]], teacher: nn.Module, file: Path) -> dict[int, str]:
-    """Which parameter each number in a saved state stands for."""
+def _are(value: object, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)
+
+
+def _numbers(groups: Sequence[Mapping[str, Any]], teacher: nn.Module, file: Path) -> dict[str, int]:
+    """Which number stands for each parameter in a saved state."""
     known = [name for name, _ in teacher.named_parameters()]
-    numbers = [list(group["params"]) for group in groups]
     lists: list[list[str]]
-    if all("param_names" in group for group in groups):
-        lists = [list(group["param_names"]) for group in groups]
+    if all(_are(group.get("param_names"), str) for group in groups):
+        lists = [group["param_names"] for group in groups]
     elif len(groups) == 1:
         lists = [known]
     else:
@@ -85,83 +147,101 @@ def _names(groups: Sequence[Mapping[str, Any]], teacher: nn.Module, file: Path) 
 
         decayed = set(Trainer.get_decay_parameter_names(None, teacher))  # type: ignore[arg-type]
         lists = [[n for n in known if n in decayed], [n for n in known if n not in decayed]]
-    if list(map(len, numbers)) != list(map(len, lists)) or not {n for some in lists for n in some} <= set(known):
+    names, numbers = [n for some in lists for n in some], [n for group in groups for n in group["params"]]
+    lengths = [len(group["params"]) for group in groups]
+    fits = lengths == list(map(len, lists)) and set(names) <= set(known)
+    if not fits or not len(set(names)) == len(names) == len(set(numbers)):
         raise CheckpointError(
-            f"{file.name} holds {list(map(len, numbers))} parameters in its groups, and which ones isn't clear. Make "
-            "the optimizer with model.named_parameters(): their names are saved then."
+            f"{file.name} holds {lengths} parameters in its groups, and which ones isn't clear. Make the optimizer "
+            "with model.named_parameters(): their names are saved then."
         )
-    return {number: name for a, b in zip(numbers, lists, strict=True) for number, name in zip(a, b, strict=True)}
+    return dict(zip(names, numbers, strict=True))
 
 
-def _sources(plan: Plan, student: nn.Module) -> dict[str, str]:
-    """For each parameter of the student the one of the teacher that it comes from."""
-    return {name: plan.tensors[name].source or name for name, _ in student.named_parameters() if name in plan.tensors}
-
-
-def _check(state: Mapping[str, Any], name: str, teacher: nn.Module, file: Path) -> None:
-    shape = teacher.get_parameter(name).shape
+def _rules(state: Mapping[str, Any], member: _Member, file: Path, name: str) -> Mapping[str, StateRule]:
+    """What each thing is that is kept for a parameter; it must fit the parameter."""
+    rules = rules_for_keys(state.keys()).state
     for key, value in state.items():
-        if (
-            isinstance(value, torch.Tensor)
-            and value.dim()
-            and key not in ("row_var", "col_var")
-            and value.shape != shape
-        ):
+        rule = rules[key]
+        if rule == "weight":
             raise CheckpointError(
-                f"{file.name} has a {key} of {list(value.shape)} for '{name}', which is {list(shape)}: it belongs to "
-                "another model, or its parameters are in another order."
+                f"'{key}' in {file.name} is a mean of weights, which grows with the weights only: growth.optimizer "
+                "does that in memory."
             )
+        if isinstance(rule, str) and rule != "same":
+            _check(key, value, member, file)
+    return rules
 
 
-def _grown(state: Mapping[str, Any], plan: Plan, name: str) -> Iterator[tuple[str, Any]]:
-    rules = rules_for_keys(state.keys())
-    step = plan.tensors[name]
+def _check(key: str, value: Any, member: _Member, file: Path) -> None:
+    shape = tuple(value.shape) if isinstance(value, torch.Tensor) else None
+    if shape != member.shape:
+        found = type(value).__name__ if shape is None else list(shape)
+        raise CheckpointError(
+            f"{file.name} has a {key} of {found} for '{member.source}', which is {list(member.shape)}: it belongs to "
+            "another model, or its parameters are in another order."
+        )
 
-    def grow(tensor: torch.Tensor, kind: str) -> torch.Tensor:
-        return grow_moment(tensor, (step,), KINDS[kind])
 
-    with torch.no_grad():
-        for key, value in state.items():
-            rule = rules.state[key]
-            if callable(rule):
+def _grown(state: Mapping[str, Any], member: _Member, file: Path, name: str) -> Iterator[tuple[str, Any]]:
+    rules = _rules(state, member, file, name)
+    for key, value in state.items():
+        rule = rules[key]
+
+        def grow(tensor: torch.Tensor, kind: str, key: str = key) -> torch.Tensor:
+            _check(key, tensor, member, file)
+            return grow_moment(tensor, member.steps, KINDS[kind])
+
+        if rule == "same":
+            yield key, value.clone() if isinstance(value, torch.Tensor) else value
+        elif isinstance(rule, str):
+            yield key, grow(value, rule)
+        else:
+            try:
                 yield key, rule(state, grow)
-            elif rule == "same" or not isinstance(value, torch.Tensor):
-                yield key, value.clone() if isinstance(value, torch.Tensor) else value
-            else:
-                yield key, grow(value, rule)
+            except (RuntimeError, TypeError, AttributeError, IndexError, KeyError) as error:
+                raise CheckpointError(f"the {key} of '{member.source}' in {file.name} is damaged: {error}") from error
 
 
-def _stream(file: Path, folder: Path, plan: Plan, teacher: nn.Module, student: nn.Module) -> None:
-    sources = _sources(plan, student)
+def _tensors(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> Writer:
+    made: dict[str, tuple[str, _Member, str]] = {}
+    wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+    dtypes = {name: dtype for dtype, name in NAMES.items()}
     try:
         with safe_open(str(file), framework="pt", backend="pread") as handle:
             found = _by_parameter(list(handle.keys()), teacher, file)
-            wanted, made, dtypes = {}, {}, {name: dtype for dtype, name in NAMES.items()}
-            for name, source in sources.items():
-                for key, full in found.get(source, {}).items():
-                    tensor = handle.get_slice(full)
-                    shape, rule = tuple(tensor.get_shape()), rules_for_keys(found[source].keys()).state[key]
+            for name, member in members.items():
+                slices = {key: handle.get_slice(full) for key, full in found.get(member.source, {}).items()}
+                state = {
+                    key: torch.empty(part.get_shape(), dtype=dtypes[part.get_dtype()], device="meta")
+                    for key, part in slices.items()
+                }
+                rules = _rules(state, member, file, name)
+                for key, value in state.items():
+                    full, rule = found[member.source][key], rules[key]
                     if not isinstance(rule, str):
                         raise CheckpointError(
                             f"'{full}' in {file.name} is kept in factors: give the state as a .pt file."
                         )
-                    grows = bool(shape) and rule != "same"
-                    if grows:
-                        _check({key: torch.empty(shape, device="meta")}, source, teacher, file)
-                    new = full.replace(source, name, 1)
-                    wanted[new] = (plan.tensors[name].shape if grows else shape, dtypes[tensor.get_dtype()])
-                    made[new] = (full, plan.tensors[name], rule if grows else None)
-
-            def make(slot: Slot) -> Iterator[torch.Tensor]:
-                full, step, rule = made[slot.name]
-                with safe_open(str(file), framework="pt", backend="pread") as own:  # threads don't share a handle
-                    tensor = own.get_tensor(full)
-                yield tensor if rule is None else grow_moment(tensor, (step,), KINDS[rule])
-
-            slots = [replace(slot, file=file.name) for slot in layout(wanted, 2**62)]
-            write(folder, slots, make, lambda count: None)
+                    new = full.removesuffix(f"{member.source}.{key}") + f"{name}.{key}"
+                    shape = member.shape if rule == "same" or not member.steps else member.steps[-1].shape
+                    wanted[new] = (tuple(value.shape) if rule == "same" else shape, value.dtype)
+                    made[new] = (full, member, rule)
     except (SafetensorError, OSError, KeyError) as error:
         raise CheckpointError(f"{file.name} is damaged, or no optimizer state: {error}.") from error
+
+    def make(slot: Slot) -> Iterator[torch.Tensor]:
+        full, member, rule = made[slot.name]
+        with safe_open(str(file), framework="pt", backend="pread") as own:  # threads don't share a handle
+            tensor = own.get_tensor(full)
+        yield tensor if rule == "same" else grow_moment(tensor, member.steps, KINDS[rule])
+
+    slots = [replace(slot, file=file.name) for slot in layout(wanted, 2**62)]
+
+    def write_file(folder: Path) -> None:
+        write(folder, slots, make, lambda count: None)
+
+    return write_file
 
 
 def _by_parameter(names: Sequence[str], teacher: nn.Module, file: Path) -> dict[str, dict[str, str]]:
@@ -172,5 +252,6 @@ def _by_parameter(names: Sequence[str], teacher: nn.Module, file: Path) -> dict[
         name, _, key = full.removeprefix("state.").rpartition(".")
         if name not in parameters:
             raise CheckpointError(f"'{full}' in {file.name} is of no parameter of {type(teacher).__name__}.")
-        found.setdefault(name, {})[key] = full
+        if found.setdefault(name, {}).setdefault(key, full) != full:
+            raise CheckpointError(f"{file.name} holds the {key} of '{name}' twice.")
     return found

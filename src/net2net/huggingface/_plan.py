@@ -305,7 +305,7 @@ def _tensors(
     for name, shape in shapes.items():
         if name in ties:
             continue
-        source, template, change = name, name, None
+        source, template, change, new = name, name, None, False
         for layers in lists:
             if name.startswith(layers.path + "."):
                 index, _, rest = name.removeprefix(layers.path + ".").partition(".")
@@ -314,11 +314,14 @@ def _tensors(
                 source = f"{layers.path}.{old}.{rest}"
                 count = len(edit.order) + edit.stack.first if edit is not None else len(layers)
                 template = f"{layers.path}.{layers.template(old, int(index) == count - 1)}.{rest}"
+                new = (
+                    edit is not None and int(index) >= edit.stack.first and edit.order[int(index) - edit.stack.first][1]
+                )
                 change = edit.changes.get((int(index) - edit.stack.first, rest)) if edit is not None else None
         plan = width.tensors.get(template)
         if plan is None:
             plan = TensorPlan(shape, (None,) * len(shape))
-        plan = replace(plan, source=mine.get(source, source))
+        plan = replace(plan, source=mine.get(source, source), new=new)
         if change is not None and change.fill == "values":
             plan = replace(plan, fill="values", values=np.full((1,), change.number))
         elif change is not None:
