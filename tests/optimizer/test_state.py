@@ -105,11 +105,14 @@ def test_the_state_of_new_units_by_hand() -> None:
     expected = torch.zeros(9, 11, dtype=torch.float64)
     expected[:6, :8] = v
     expected[:6, 8:] = 2 * v.mean(1, keepdim=True)
-    expected[6:, :8] = 2 * v.mean(0, keepdim=True)
-    expected[6:, 8:] = 2 * v.mean()
+    expected[6:, :8] = 0.02 * v.mean(0, keepdim=True)  # into silent units: their gradient is 0 at first
+    expected[6:, 8:] = 0.02 * v.mean()
     assert same(new["exp_avg_sq"], expected, 1e-18)
     assert torch.equal(new["exp_avg"][:6, :8], old["exp_avg"])
     assert not new["exp_avg"][6:].any() and not new["exp_avg"][:, 8:].any()
+    pairs = net2net.widen(teacher, {"0": 12, "2": 10}, X, how="pair")  # these have gradients at once
+    new = pairs.optimizer(optimizer).state[pairs.student[2].weight]
+    assert same(new["exp_avg_sq"][6:, :8], 2 * v.mean(0, keepdim=True).expand(4, 8), 1e-18)
 
 
 def test_a_rescaled_norm() -> None:
@@ -264,6 +267,10 @@ def test_rates_by_name() -> None:
     assert new["lr"] == pytest.approx(0.013) and old["lr"] == 0.01
     assert len(new["params"]) == 2 and len(old["params"]) == 6
     refused(net2net.OptionError, lambda: wider.optimizer(optimizer, rates="faster"), "'faster'", "trajectory")
+    by_width = {
+        id(p): g["lr"] for g in net2net.widen(teacher, 4.0, X).param_groups(optimizer, "width") for p in g["params"]
+    }
+    assert sorted(by_width.values()) == [0.0025] * 2 + [0.01] * 4
     even = net2net.widen(teacher, 2.0, X, **SPLIT)
     groups = even.param_groups(optimizer, "trajectory")
     inner = next(g for g in groups if any(p is even.student[2].weight for p in g["params"]))

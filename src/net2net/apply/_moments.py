@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from net2net.plan import AxisMap, Plan, TensorPlan
+from net2net.plan._plan import FRESH
 
 
 @dataclass(frozen=True)
@@ -19,20 +20,23 @@ class Kind:
     entries that are new: `new` times the mean over the old places (row mean x column mean where both axes are new).
 
     Gradients of single entries are above the mean, and what is under the root must not be too small under an old step
-    counter: with twice the mean no new entry moves much faster than the learning rate.
+    counter: with twice the mean no new entry moves much faster than the learning rate. Where silence keeps the gradient
+    at 0 for the first steps (the random side of a silent unit) the mean would hold the entry back for as long as an
+    average of squares remembers: there it is `quiet` times the mean, small but no zero.
     """
 
     scale: Callable[[Any, Any], Any]
     new: float
+    quiet: float
 
 
 KINDS = {
-    "first moment": Kind(lambda g, f: g, 0.0),
-    "second moment": Kind(lambda g, f: g * g, 2.0),
-    "absolute moment": Kind(lambda g, f: np.abs(g), math.sqrt(2.0)),
-    "update": Kind(lambda g, f: np.sign(g), 0.0),
-    "squared update": Kind(lambda g, f: f * f, 1.0),
-    "weight": Kind(lambda g, f: f, 0.0),
+    "first moment": Kind(lambda g, f: g, 0.0, 0.0),
+    "second moment": Kind(lambda g, f: g * g, 2.0, 0.02),
+    "absolute moment": Kind(lambda g, f: np.abs(g), math.sqrt(2.0), math.sqrt(0.02)),
+    "update": Kind(lambda g, f: np.sign(g), 0.0, 0.0),
+    "squared update": Kind(lambda g, f: f * f, 1.0, 1.0),
+    "weight": Kind(lambda g, f: f, 0.0, 0.0),
 }
 
 
@@ -74,13 +78,27 @@ def _grown(tensor: torch.Tensor, step: TensorPlan, kind: Kind) -> torch.Tensor:
         if step.fill == "identity" or not _fits(tensor, step):
             return _level(tensor, step.shape)
     result = tensor if step.scale == 1.0 else tensor * float(kind.scale(1.0 / step.scale, step.scale))
-    new = torch.zeros(step.shape, dtype=torch.bool, device=tensor.device)
+    level = torch.ones(step.shape, dtype=tensor.dtype, device=tensor.device)
     for axis, axis_map in enumerate(step.axes):
         if axis_map is not None:
             result = _along(result, axis, axis_map, kind)
-            places = np.flatnonzero(axis_map.source < 0)
-            new.index_fill_(axis, torch.from_numpy(places).to(tensor.device), True)
-    return torch.where(new, result * kind.new, result) if kind.new != 1.0 else result
+            _mark(level, axis, axis_map.source < 0, kind.new)
+    for axis, axis_map in enumerate(step.axes):
+        if axis_map is not None:
+            _mark(level, axis, _is_quiet(axis_map), kind.quiet)
+    return result * level
+
+
+def _mark(level: torch.Tensor, axis: int, places: np.ndarray, value: float) -> None:
+    level.index_fill_(axis, torch.from_numpy(np.flatnonzero(places)).to(level.device), value)
+
+
+def _is_quiet(axis_map: AxisMap) -> np.ndarray:
+    """The places on the random side of silent units: a pair is not silent, its halves cancel."""
+    if axis_map.fresh is None or axis_map.partner is not None:
+        return np.zeros(len(axis_map.source), dtype=bool)
+    found: np.ndarray = axis_map.fresh == FRESH.index("random")
+    return found
 
 
 def _level(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -127,6 +145,16 @@ class Scales:
     copies: tuple[int, ...]
     before: tuple[int, ...]
     after: tuple[int, ...]
+
+
+def more_inputs(steps: Sequence[TensorPlan]) -> float:
+    """How many times as many inputs a tensor has after the growth."""
+    return math.prod(
+        len(m.source) / (int(m.source.max()) + 1)
+        for step in steps
+        for m in step.axes
+        if m is not None and m.contracted and not step.new
+    )
 
 
 class NotUniformError(Exception):

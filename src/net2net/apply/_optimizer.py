@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from net2net.apply._moments import KINDS, NotUniformError, grow_moment, lineage, scales_of
+from net2net.apply._moments import KINDS, NotUniformError, grow_moment, lineage, more_inputs, scales_of
 from net2net.apply._optimizer_rules import OptimizerRules, rules_of
 from net2net.errors import OptionError
 from net2net.plan import Plan, TensorPlan
 
-RATES = ("keep", "trajectory", "paper", "boost")
+RATES = ("keep", "width", "trajectory", "paper", "boost")
 RAMP_KEY = "ramp_step"  # how many steps of its ramp a group has made
 _PAPER = 0.1
 _BOOST = 1.3
@@ -139,6 +139,9 @@ def _factors(
         return (("lr", _PAPER),)
     if rates == "boost":
         return (("lr", _BOOST),) if member.is_new else ()
+    if rates == "width":
+        wider = more_inputs(member.steps)
+        return (("lr", 1.0 / wider),) if wider != 1.0 else ()
     if rates == "keep":
         return ()
     name, rule = type(optimizer).__name__, rules_of(optimizer).rates
