@@ -23,6 +23,28 @@ class Training(NamedTuple):
     optimizer: Optimizer
     scheduler: LRScheduler | None = None
 
+    def state_dict(self) -> dict[str, Any]:
+        """The `state_dict` of each part, for `torch.save`."""
+        return {name: part.state_dict() for name, part in self._asdict().items() if part is not None}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load what `state_dict` gave, into parts that `GrowthSchedule.rebuild` made.
+
+        Raises:
+            OptionError: it has other parts, or is of a network of another size.
+        """
+        parts = {name: part for name, part in self._asdict().items() if part is not None}
+        if parts.keys() != state.keys():
+            raise OptionError(f"the saved state has {', '.join(state)}; this training has {', '.join(parts)}.")
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+        except (RuntimeError, ValueError) as error:
+            raise OptionError(
+                f"the saved {name} doesn't fit: {str(error).splitlines()[0]} Give `rebuild` the number of steps that "
+                "were finished when it was saved, and the schedule of that run."
+            ) from error
+
 
 @dataclass(frozen=True)
 class GrowthSchedule:

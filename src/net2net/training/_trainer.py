@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,22 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
 def newest_checkpoint(output_dir: str | Path) -> Path | None:
     """The checkpoint with the most steps in the Trainer's output folder, or None.
 
+    One that a crash has left unfinished is passed over: the Trainer writes `trainer_state.json` last.
+
     Example:
         >>> newest_checkpoint("a folder that isn't there") is None
         True
     """
     found = [p for p in Path(output_dir).glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-    return max(found, key=lambda p: int(p.name.removeprefix("checkpoint-")), default=None)
+    return max(filter(_is_whole, found), key=lambda p: int(p.name.removeprefix("checkpoint-")), default=None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _bare(optimizer: Any) -> Any:
