@@ -42,17 +42,13 @@ def one_step(training: Training, step: int) -> float:
 
 
 def saved(training: Training, step: int, file: Path) -> None:
-    assert training.scheduler is not None
-    states = [training.model.state_dict(), training.optimizer.state_dict(), training.scheduler.state_dict()]
-    torch.save({"step": step, "states": states}, file)
+    torch.save({"step": step, "training": training.state_dict()}, file)
 
 
 def resumed(file: Path) -> tuple[int, Training]:
     found = torch.load(file, weights_only=True)
     training = schedule().rebuild(found["step"], begun())
-    for part, state in zip(training, found["states"], strict=True):
-        assert part is not None
-        part.load_state_dict(state)
+    training.load_state_dict(found["training"])
     return found["step"], training
 
 
@@ -100,6 +96,32 @@ def test_a_schedule_that_makes_no_sense_is_refused() -> None:
         GrowthSchedule({0: {"sizes": 2.0}}, X)
     with pytest.raises(net2net.GrowthError, match="after step 3 needs sizes"):
         GrowthSchedule({3: {"how": "split"}}, X)
+    with pytest.raises(net2net.GrowthError, match="after step 3 has 'size', which"):
+        GrowthSchedule({3: {"sizes": 2.0, "size": 4}}, X)
+    with pytest.raises(net2net.GrowthError, match="rates='fast'"):
+        GrowthSchedule({3: {"sizes": 2.0}}, X, rates="fast")
+
+
+def test_what_cant_be_met_is_found_before_training() -> None:
+    training = begun()
+    before = {name: tensor.clone() for name, tensor in training.model.state_dict().items()}
+    schedule().check(training)
+    events: dict[int, dict[str, Any]] = {7: {"sizes": {"0": 23}}, 4000: {"where": {"9": 1}}}
+    with pytest.raises(net2net.UnknownNameError, match=r"after step 4000: .*'9'"):
+        GrowthSchedule(events, X[:4]).check(training)
+    GrowthSchedule(events, X[:4]).check(training, done=4000)
+    assert all(torch.equal(before[name], tensor) for name, tensor in training.model.state_dict().items())
+    assert len(training.optimizer.state) == 0
+
+
+def test_the_state_of_another_size_is_refused() -> None:
+    small, grown = begun(), schedule().rebuild(7, begun())
+    with pytest.raises(net2net.GrowthError, match=r"model doesn't fit.*number of steps"):
+        small.load_state_dict(grown.state_dict())
+    with pytest.raises(
+        net2net.GrowthError, match="has model, optimizer, scheduler; this training has model, optimizer"
+    ):
+        Training(small.model, small.optimizer).load_state_dict(small.state_dict())
 
 
 @pytest.mark.parametrize("times", [1, 2])

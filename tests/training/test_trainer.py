@@ -80,10 +80,14 @@ def test_with_bf16_accumulation_and_activation_checkpointing(tmp_path: Path) -> 
     assert len(losses) == 10 and max(losses) < 1.1 * losses[0]
 
 
-def test_a_schedule_that_needs_new_groups_is_refused(tmp_path: Path) -> None:
-    schedule = GrowthSchedule({1: {"where": {"model.layers": 1}}}, {"input_ids": IDS[:2]}, rates="boost")
-    arguments = transformers.TrainingArguments(output_dir=str(tmp_path), max_steps=2, report_to=[], use_cpu=True)
+def test_what_cant_be_met_is_found_before_training(tmp_path: Path) -> None:
+    example = {"input_ids": IDS[:2]}
+    with pytest.raises(net2net.GrowthError, match="rates='boost' needs new groups"):
+        trainer_callback(GrowthSchedule({1: {"where": {"model.layers": 1}}}, example, rates="boost"))
+    schedule = GrowthSchedule({2: {"where": {"model.layers": 1}}, 5000: {"sizes": {"model.layers.7": 2.0}}}, example)
+    arguments = transformers.TrainingArguments(output_dir=str(tmp_path), max_steps=9000, report_to=[], use_cpu=True)
     data = [{"input_ids": row, "labels": row} for row in IDS]
     trainer = transformers.Trainer(small(), arguments, train_dataset=data, callbacks=[trainer_callback(schedule)])
-    with pytest.raises(net2net.GrowthError, match="new groups"):
+    with pytest.raises(net2net.GrowthError, match=r"after step 5000: .*model.layers.7"):
         trainer.train()
+    assert trainer.state.global_step == 0

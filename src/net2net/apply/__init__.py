@@ -1,6 +1,6 @@
 """Plan -> weights: everything that executes a plan reads the same data."""
 
-from net2net.apply._optimizer import RAMP_KEY, grow_optimizer, student_groups
+from net2net.apply._optimizer import RAMP_KEY, RATES, grow_optimizer, student_groups
 from net2net.apply._optimizer_rules import register_optimizer
 from net2net.apply._pieces import bounds, pieces
 from net2net.apply._scheduler import grow_scheduler
@@ -8,6 +8,7 @@ from net2net.apply._tensors import grow_state, grow_tensor, make_piece, root_mea
 
 __all__ = [
     "RAMP_KEY",
+    "RATES",
     "bounds",
     "grow_optimizer",
     "grow_scheduler",

@@ -12,6 +12,8 @@ from net2net.errors import OptionError
 from net2net.growth import RAMP_STEPS, Growth
 from net2net.training._ramp import ramp as start_ramp
 
+# The others need new groups, which a scheduler on the same optimizer wouldn't know.
+IN_PLACE = ("keep", "paper")
 # What wrappers and users hang on a module; it stays. (accelerate puts a forward of its own on the instance.)
 _STAYS = ("forward", "_original_forward")
 
@@ -28,11 +30,11 @@ def adopt(
         growth: a growth of `model`.
         model: the teacher, not wrapped (DistributedDataParallel holds the old parameters: wrap it anew instead).
         optimizer: the one that trains it.
-        rates: "keep" or "paper"; the others need new groups, which a scheduler on this optimizer wouldn't know.
+        rates: "keep" or "paper".
         ramp: as for `Growth.optimizer`.
 
     Raises:
-        OptionError: the growth is of another network, or the rates need new groups.
+        OptionError: the growth is of another network, or the rates can't be had in place.
 
     Example:
         >>> import torch, net2net
@@ -44,9 +46,8 @@ def adopt(
     """
     if growth.teacher is not model:
         raise OptionError("the growth is of another network: give the one that was grown, without a wrapper.")
+    check_rates(rates)
     new = growth.optimizer(optimizer, rates=rates, ramp=0)
-    if len(new.param_groups) != len(optimizer.param_groups):
-        raise OptionError(f"rates={rates!r} makes new groups, which can't be put into an optimizer in place.")
     hooks = {name: value for name, value in vars(model).items() if name in _STAYS or name.endswith("_hooks")}
     vars(model).clear()
     vars(model).update({**vars(growth.student), **hooks})
@@ -58,6 +59,15 @@ def adopt(
     steps = RAMP_STEPS if ramp is None else ramp
     if steps:
         start_ramp(optimizer, steps)
+
+
+def check_rates(rates: str) -> None:
+    """Raise for learning rates that can't be put into an optimizer in place."""
+    if rates not in IN_PLACE:
+        raise OptionError(
+            f"rates={rates!r} needs new groups, which can't be put into an optimizer in place; use one of "
+            f"{', '.join(IN_PLACE)}, or go on with what growth.optimizer makes."
+        )
 
 
 @contextlib.contextmanager

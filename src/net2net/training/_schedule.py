@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,10 +11,13 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from net2net.apply import RATES
 from net2net.capture import Inputs
-from net2net.errors import OptionError
+from net2net.errors import GrowthError, OptionError
 from net2net.growing import grow
 from net2net.growth import Growth
+
+_WORDS = frozenset(inspect.signature(grow).parameters) - {"model", "example_inputs"}
 
 
 class Training(NamedTuple):
@@ -56,7 +60,8 @@ class GrowthSchedule:
         ramp, rates: as for `Growth.optimizer`.
 
     Raises:
-        OptionError: a step is no positive int, or an event says neither `sizes` nor `where`.
+        OptionError: a step is no positive int, an event has a word that `grow` doesn't know or says neither `sizes` nor
+            `where`, or the rates are unknown.
 
     Example:
         >>> import torch
@@ -85,6 +90,39 @@ class GrowthSchedule:
                 raise OptionError(f"{step!r} is no number of finished steps; use an int of at least 1.")
             if not {"sizes", "where"} & set(event):
                 raise OptionError(f"the event after step {step} needs sizes= (wider), where= (deeper), or both.")
+            unknown = sorted(set(event) - _WORDS)
+            if unknown:
+                raise OptionError(
+                    f"the event after step {step} has {unknown[0]!r}, which net2net.grow doesn't know; use some of "
+                    f"{', '.join(sorted(_WORDS))}."
+                )
+        if self.rates not in RATES:
+            raise OptionError(f"rates={self.rates!r} is not known; use one of {', '.join(RATES)}.")
+
+    def check(self, training: Training, done: int = 0) -> None:
+        """Make every growth that is still to come once, and throw it away: what can't be met is found before training.
+
+        Takes the time and the memory of the growths. `training` isn't changed.
+
+        Args:
+            training: as it is now.
+            done: how many steps are finished.
+
+        Raises:
+            GrowthError: a growth can't be met; the message says after which step.
+
+        Example:
+            >>> import torch
+            >>> schedule = GrowthSchedule({3: {"sizes": {"0": 12}}, 900: {"sizes": {"0": 9}}}, torch.randn(2, 4))
+            >>> model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> schedule.check(Training(model, torch.optim.AdamW(model.parameters())))
+            Traceback (most recent call last):
+            ...
+            net2net.errors.SizeError: after step 900: '0' has size 12; 9 is smaller, and growth never shrinks. Ask for more.
+        """
+        for step in sorted(self.events):
+            if step > done:
+                training = self.after(step, training)
 
     def growth(self, step: int, model: nn.Module) -> Growth | None:
         """The growth that is due after so many steps, or None. The model isn't changed.
@@ -93,7 +131,12 @@ class GrowthSchedule:
             GrowthError: it can't be met exactly.
         """
         event = self.events.get(step)
-        return None if event is None else grow(model, self.example_inputs, **event)
+        if event is None:
+            return None
+        try:
+            return grow(model, self.example_inputs, **event)
+        except GrowthError as error:
+            raise type(error)(f"after step {step}: {error}") from error
 
     def after(self, step: int, training: Training) -> Training:
         """What training goes on with after so many steps: the same, or grown.

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
-from net2net.training._adopt import adopt, unwrapped
+from net2net.training._adopt import adopt, check_rates, unwrapped
 from net2net.training._ramp import resume_ramp
-from net2net.training._schedule import GrowthSchedule
+from net2net.training._schedule import GrowthSchedule, Training
 
 
 def trainer_callback(schedule: GrowthSchedule) -> Any:
@@ -25,8 +25,11 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
     Returns:
         A `transformers.TrainerCallback`.
 
+    The growths that are to come are tried when training begins, so that one that can't be met is found then.
+
     Raises:
         MissingExtraError: transformers isn't installed.
+        OptionError: the rates can't be had in place.
 
     Example:
         >>> import torch
@@ -35,6 +38,7 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
         >>> type(trainer_callback(schedule)).__name__
         'GrowthCallback'
     """
+    check_rates(schedule.rates)
     try:
         from transformers import TrainerCallback
     except ImportError as error:
@@ -48,7 +52,10 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
                 )
             if args.torch_compile:
                 raise OptionError("a growth in place doesn't reach a compiled copy: stop, grow the checkpoint, go on.")
-            resume_ramp(_bare(known["optimizer"]), schedule.ramp)
+            model, optimizer = known["model"], _bare(known["optimizer"])
+            with unwrapped(model):
+                schedule.check(Training(model, optimizer), done=state.global_step)
+            resume_ramp(optimizer, schedule.ramp)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
             model, optimizer = known["model"], _bare(known["optimizer"])
