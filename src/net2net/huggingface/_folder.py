@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import warnings
@@ -51,15 +52,25 @@ class Folder:
     model_class: type[nn.Module]
     tensors: dict[str, Stored]
 
-    def read(self, name: str, rows: npt.NDArray[np.int64] | None = None) -> torch.Tensor:
-        """A tensor, or rows of it (ascending), read from the file; nothing else is kept in memory."""
+    def read(
+        self, name: str, rows: npt.NDArray[np.int64] | None = None, buffer: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """A tensor, or rows of it (ascending), read from the file; nothing else is kept in memory.
+
+        Args:
+            name: of the tensor.
+            rows: all of them by default.
+            buffer: bytes that the result may lie in; it must have enough of them.
+        """
         stored = self.tensors[name]
         if rows is None or not stored.shape or len(rows) == stored.shape[0]:
-            result = torch.empty(stored.shape, dtype=stored.dtype)
-            runs = [(0, stored.shape[0] - 1 if stored.shape else 0)]
+            shape, runs = stored.shape, [(0, stored.shape[0] - 1 if stored.shape else 0)]
         else:
-            result = torch.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
-            runs = list(_runs(rows))
+            shape, runs = (len(rows), *stored.shape[1:]), list(_runs(rows))
+        if buffer is None:
+            result = torch.empty(shape, dtype=stored.dtype)
+        else:
+            result = buffer[: math.prod(shape) * stored.dtype.itemsize].view(stored.dtype).view(shape)
         row = result[0].numel() * stored.dtype.itemsize if stored.shape and len(result) else stored.dtype.itemsize
         view = memoryview(result.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
         with open(stored.file, "rb", buffering=0) as stream:
@@ -80,10 +91,7 @@ class Folder:
 
 
 def _size(stored: Stored) -> int:
-    count = stored.dtype.itemsize
-    for length in stored.shape:
-        count *= length
-    return count
+    return stored.dtype.itemsize * math.prod(stored.shape)
 
 
 def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:

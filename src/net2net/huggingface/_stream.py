@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from net2net._threads import in_threads
+from net2net._threads import in_threads, threads
 from net2net.apply._pieces import PIECE
 from net2net.huggingface._folder import Folder, bare_model, tied_names
+
+Buffers = SimpleQueue[tuple[torch.Tensor, torch.Tensor]]
 
 
 def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
     """A model that computes with the weights of a checkpoint and holds those of one module at a time."""
     model = bare_model(folder.model_class, folder.config)
     ties = tied_names(model)
-    for buffers in (module._buffers for module in model.modules()):
-        for name, buffer in buffers.items():
+    for own in (module._buffers for module in model.modules()):
+        for name, buffer in own.items():
             if buffer is not None and buffer.is_floating_point():
-                buffers[name] = buffer.to(dtype)
+                own[name] = buffer.to(dtype)
+    buffers = _buffers(dtype)
     names = {name: _stored(name, folder, ties) for name in model.state_dict()}
     for path, module in model.named_modules():
-        own = [name for name, p in module._parameters.items() if p is not None]
+        mine = [name for name, p in module._parameters.items() if p is not None]
         kept = [name for name in module._buffers if (f"{path}.{name}" if path else name) in names]
-        source = {name: names[f"{path}.{name}" if path else name] for name in (*own, *kept)}
-        if type(module) is nn.Linear:
-            module.forward = _linear(folder, source, dtype)  # type: ignore[method-assign, assignment]
+        source = {name: names[f"{path}.{name}" if path else name] for name in (*mine, *kept)}
+        if type(module) is nn.Linear and module.in_features <= PIECE:
+            module.forward = _linear(folder, source, buffers)  # type: ignore[method-assign, assignment]
         elif type(module) is nn.Embedding:
             module.forward = _embedding(folder, source["weight"], dtype)  # type: ignore[method-assign, assignment]
         elif source:
-            _hook(module, folder, source, {name: module._parameters[name] for name in own}, dtype)
+            _hook(module, folder, source, {name: module._parameters[name] for name in mine}, dtype)
     return model
 
 
@@ -44,21 +48,37 @@ def _stored(name: str, folder: Folder, ties: dict[str, str]) -> str:
     return next(n for n in (first, *(n for n, f in ties.items() if f == first)) if n in folder.tensors)
 
 
-def _linear(folder: Folder, source: dict[str, str], dtype: torch.dtype) -> Callable[[torch.Tensor], torch.Tensor]:
+def _buffers(dtype: torch.dtype) -> Buffers:
+    """Memory for a piece of a weight, as it is in the file and as it is computed with, for each thread.
+
+    Memory that is taken anew for each piece is given back in parts that the next piece doesn't fit into.
+    """
+    found: Buffers = SimpleQueue()
+    for _ in range(threads()):
+        found.put((torch.empty(8 * PIECE, dtype=torch.uint8), torch.empty(PIECE, dtype=dtype)))
+    return found
+
+
+def _linear(folder: Folder, source: dict[str, str], buffers: Buffers) -> Callable[[torch.Tensor], torch.Tensor]:
     """A linear layer that reads its weight in runs of rows: a head over a large vocabulary never is in memory."""
     outputs, inputs = folder.tensors[source["weight"]].shape
-    step = max(1, PIECE // inputs)
+    step = PIECE // inputs
 
     def forward(x: torch.Tensor) -> torch.Tensor:
-        bias = folder.read(source["bias"]).to(dtype) if "bias" in source else None
+        bias = folder.read(source["bias"]).to(x.dtype) if "bias" in source else None
         result = x.new_empty(*x.shape[:-1], outputs)
 
         def run(start: int) -> None:
             rows = np.arange(start, min(start + step, outputs))
-            part = folder.read(source["weight"], rows).to(dtype)
-            shift = None if bias is None else bias[start : start + step]
-            with torch.no_grad():  # a setting of each thread
-                result[..., start : start + step] = nn.functional.linear(x, part, shift)
+            stored, computed = buffers.get()
+            try:
+                part = computed[: len(rows) * inputs].view(len(rows), inputs)
+                part.copy_(folder.read(source["weight"], rows, stored))
+                shift = None if bias is None else bias[start : start + step]
+                with torch.no_grad():  # a setting of each thread
+                    result[..., start : start + step] = nn.functional.linear(x, part, shift)
+            finally:
+                buffers.put((stored, computed))
 
         for _ in in_threads(run, range(0, outputs, step)):
             pass
