@@ -1,6 +1,7 @@
 """Training that goes on through a growth."""
 
 from net2net.training._adopt import adopt
+from net2net.training._lightning import lightning_callback
 from net2net.training._ramp import ramp, resume_ramp
 from net2net.training._schedule import GrowthSchedule, Training
 from net2net.training._suggest import Suggestions, Trial, suggest
@@ -12,6 +13,7 @@ __all__ = [
     "Training",
     "Trial",
     "adopt",
+    "lightning_callback",
     "newest_checkpoint",
     "ramp",
     "resume_ramp",

@@ -153,6 +153,17 @@ class GrowthSchedule:
             growth.student, optimizer, None if scheduler is None else growth.scheduler(scheduler, optimizer)
         )
 
+    def rebuild_model(self, step: int, model: nn.Module) -> nn.Module:
+        """The network as large as it was after so many steps, for loops that make its optimizer after it.
+
+        Raises:
+            GrowthError: a growth can't be met exactly.
+        """
+        for earlier in sorted(self.events):
+            growth = self.growth(earlier, model) if earlier <= step else None
+            model = model if growth is None else growth.student
+        return model
+
     def rebuild(self, step: int, training: Training) -> Training:
         """What training had after so many steps, but for its numbers: load the saved `state_dict`s into it.
 

@@ -1,0 +1,77 @@
+"""Growth in the middle of a run of Lightning's Trainer."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from net2net.errors import MissingExtraError, OptionError
+from net2net.training._adopt import adopt, check_rates
+from net2net.training._ramp import resume_ramp
+from net2net.training._schedule import GrowthSchedule, Training
+
+
+def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
+    """A callback that grows a network inside a LightningModule and its optimizer in place, after the schedule's steps.
+
+    To resume, build everything as the run began and call `trainer.fit(..., ckpt_path=...)` as ever: the callback makes
+    the network as large as the checkpoint's before Lightning loads it. One optimizer and one process.
+
+    Args:
+        schedule: its steps are the Trainer's `global_step`, its `example_inputs` those of the network; its `rates` must
+            be "keep" or "paper".
+        module: the network's path in the LightningModule, "net" for `self.net`.
+
+    Returns:
+        A `Callback` of `lightning.pytorch` or of `pytorch_lightning`, whichever is there.
+
+    Raises:
+        MissingExtraError: neither is installed.
+        OptionError: the rates can't be had in place.
+    """
+    check_rates(schedule.rates)
+
+    class GrowthCallback(_callback_class()):  # type: ignore[misc]
+        def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+            self.done = 0
+            if trainer.world_size > 1:
+                raise OptionError("a growth in place needs one process: with several, stop, grow, and go on.")
+            # Lightning tells a callback of a checkpoint after the weights are loaded, and the module before.
+            told = pl_module.on_load_checkpoint
+
+            def on_load_checkpoint(checkpoint: dict[str, Any]) -> None:
+                self.done = checkpoint["global_step"]
+                parent, _, name = module.rpartition(".")
+                network = schedule.rebuild_model(self.done, pl_module.get_submodule(module))
+                setattr(pl_module.get_submodule(parent), name, network)
+                told(checkpoint)
+
+            pl_module.on_load_checkpoint = on_load_checkpoint
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            if len(trainer.optimizers) != 1:
+                raise OptionError(f"a growth in place needs one optimizer; this run has {len(trainer.optimizers)}.")
+            schedule.check(Training(pl_module.get_submodule(module), trainer.optimizers[0]), self.done)
+            resume_ramp(trainer.optimizers[0], schedule.ramp)
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *known: Any) -> None:
+            if trainer.global_step == self.done:  # in the middle of an accumulated batch
+                return
+            self.done = trainer.global_step
+            network = pl_module.get_submodule(module)
+            growth = schedule.growth(self.done, network)
+            if growth is not None:
+                adopt(growth, network, trainer.optimizers[0], rates=schedule.rates, ramp=schedule.ramp)
+
+    return GrowthCallback()
+
+
+def _callback_class() -> Any:
+    """The one that the caller has imported, where both are installed."""
+    for name in sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules):
+        try:
+            return importlib.import_module(name).Callback
+        except ImportError:
+            continue
+    raise MissingExtraError("the callback needs Lightning: install lightning or pytorch-lightning.")
