@@ -378,58 +378,6 @@ def test_new_entries_make_no_larger_steps_than_old_ones(make: Any, grow: Any, wa
     assert largest_steps(zeros, spiking)[0] > 3.5, "with zeros they do, so the test would see it"
 
 
-# ---- no shock, and copies that separate
-
-
-@pytest.mark.parametrize("options", [{}, {"how": "split"}])
-@pytest.mark.parametrize("factor", [2.0, 4.0, 8.0])
-@pytest.mark.parametrize("make", [plain, residual])
-def test_growth_is_no_shock(make: Any, factor: float, options: dict[str, Any]) -> None:
-    teacher = make()
-    optimizer = torch.optim.AdamW(teacher.parameters(), lr=3e-3)
-    for seed in range(1000, 1500):
-        descend(teacher, optimizer, seed)
-    options = options or {}
-    growth = net2net.widen(teacher, factor, problem(0)[0], **options)
-    new = growth.optimizer(optimizer)
-    theirs = [descend(growth.student, new, seed) for seed in range(30)]
-    ours = [descend(teacher, optimizer, seed) for seed in range(30)]
-    assert max(theirs) <= 1.05 * max(ours)
-
-
-@pytest.mark.parametrize("name", ["AdamW", "SGD"])
-def test_copies_separate(name: str) -> None:
-    """With a smooth activation: a unit that ReLU has silenced gets no gradient, and neither do its copies."""
-    teacher = nn.Sequential(*(nn.Tanh() if isinstance(m, nn.ReLU) else m for m in plain()))
-    optimizer = torch.optim.AdamW(teacher.parameters(), lr=3e-3)
-    if name == "SGD":
-        optimizer = torch.optim.SGD(teacher.parameters(), lr=0.05, momentum=0.9)
-    for seed in range(1000, 1300):
-        descend(teacher, optimizer, seed)
-    growth = net2net.widen(teacher, 2.0, problem(0)[0], how="split")
-    assert all(pair.distance < 1e-6 and pair.cosine > 1 - 1e-6 for pair in net2net.twins(growth))
-    new = growth.optimizer(optimizer)
-    for seed in range(500):
-        descend(growth.student, new, seed)
-    pairs = net2net.twins(growth)
-    assert len(pairs) == 2 and all(pair.distance > 0.01 for pair in pairs), pairs
-    assert "least distance" in growth.report() and "separates them" in str(growth)
-
-
-def test_even_copies_stay_twins() -> None:
-    teacher = plain().double()
-    optimizer = torch.optim.AdamW(teacher.parameters(), lr=3e-3)
-    x, y = problem(0)
-    growth = net2net.widen(teacher, 2.0, x.double(), **SPLIT)
-    new = growth.optimizer(optimizer)
-    for _ in range(50):
-        new.zero_grad()
-        nn.functional.cross_entropy(growth.student(x.double()), y).backward()
-        new.step()
-    assert all(pair.distance < 1e-9 for pair in net2net.twins(growth))
-    assert "stay twins" in growth.report()
-
-
 def test_the_ramp_is_the_default() -> None:
     growth = net2net.widen(trained(mlp()), 2.0, X)
     optimizer = torch.optim.SGD(growth.teacher.parameters(), lr=0.1)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from net2net.depth._order import NOT_PRESERVING
 from net2net.report._tables import table
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 def growth_summary(growth: Growth) -> str:
     """Is the function preserved, do the new weights learn, do copies separate?"""
     found = growth.verification
-    preserved = f"{found.preserves} (relative error {found.max_relative_error:.1e} in {found.dtype})"
+    reason = f": {_why(growth.plan)}" if found.preserves != "exact" else ""
+    preserved = f"{found.preserves}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
+    if found.approximate:
+        preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
     if found.dead is None:
         alive = "not measured"
     elif found.dead:
@@ -26,6 +30,17 @@ def growth_summary(growth: Growth) -> str:
         alive = "yes, every grown tensor gets a gradient"
     rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
     return "\n".join(f"{name:<10} {text}" for name, text in rows)
+
+
+def _why(plan: Plan) -> str:
+    """Why a growth isn't exact."""
+    kept = [d for step in plan.steps for d in step.deepenings if d.init in NOT_PRESERVING]
+    if kept:
+        return f"init='{kept[0].init}' puts blocks into {kept[0].place} that are not the identity"
+    padded = [w.dimension for step in plan.steps for w in step.widenings if w.how == "random_pad"]
+    if padded:
+        return f"how='random_pad' gives the new units of {padded[0]} random outgoing weights"
+    return "noise='paper' makes copies differ from what they copy"
 
 
 def _symmetry(plan: Plan) -> str:
