@@ -55,8 +55,8 @@ class Growth:
 
         It is of the same class with the same options and groups: a parameter is in the group of the one that it comes
         from. Its state is carried by the exact rule where the teacher's gradient decides the student's; new entries
-        start with no momentum and with the mean size of their neighbours' gradients, so that the old step counter
-        makes no large step of them.
+        start with no momentum and with a share of the size of their neighbours' gradients, so that the old step
+        counter makes no large step of them.
 
         Args:
             optimizer: the one that trains the teacher; it is not changed. Its class must be known
@@ -88,8 +88,8 @@ class Growth:
         """
         from net2net.training import ramp as start_ramp
 
-        result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates)
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
+        result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
         if steps != 0:
             start_ramp(result, steps)
         return result

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from net2net.apply._moments import KINDS, NotUniformError, grow_moment, lineage, more_inputs, scales_of
+from net2net.apply._moments import KINDS, NotUniformError, grow_moment, lineage, more_inputs, scales_of, with_ramp
 from net2net.apply._optimizer_rules import OptimizerRules, rules_of
 from net2net.errors import OptionError
 from net2net.plan import Plan, TensorPlan
@@ -163,7 +163,7 @@ def _factors(
 
 
 def grow_optimizer(
-    plan: Plan, teacher: nn.Module, student: nn.Module, optimizer: Optimizer, rates: str = "keep"
+    plan: Plan, teacher: nn.Module, student: nn.Module, optimizer: Optimizer, rates: str = "keep", ramped: bool = False
 ) -> Optimizer:
     """The student's optimizer: the teacher's class, options and groups, with its state carried along the plan.
 
@@ -173,6 +173,7 @@ def grow_optimizer(
         student: the network that the plan made of it.
         optimizer: the teacher's optimizer; it is not changed.
         rates: as for `Growth.optimizer`.
+        ramped: whether the learning rates will rise from 0.
 
     Raises:
         OptionError: the optimizer is of an unknown class or no optimizer of the teacher, or the rates are not defined.
@@ -183,7 +184,7 @@ def grow_optimizer(
     for member in followed(plan, teacher, student):
         state = optimizer.state.get(member.source)
         if member.parameter in mine and state:
-            result.state[member.parameter] = dict(_carried(state, member, rules, type(optimizer).__name__))
+            result.state[member.parameter] = dict(_carried(state, member, rules, type(optimizer).__name__, ramped))
     return result
 
 
@@ -199,7 +200,7 @@ def _constructed(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Optimize
 
 
 def _carried(
-    state: Mapping[str, Any], member: Followed, rules: OptimizerRules, optimizer: str
+    state: Mapping[str, Any], member: Followed, rules: OptimizerRules, optimizer: str, ramped: bool
 ) -> Iterator[tuple[str, Any]]:
     """The state of one parameter of the student, entry by entry."""
 
@@ -209,10 +210,11 @@ def _carried(
                 f"{optimizer} keeps a {kind} of shape {tuple(tensor.shape)} for a parameter of shape "
                 f"{tuple(member.source.shape)}: register a function for it (net2net.register_optimizer)."
             )
+        rule = with_ramp(KINDS[kind]) if ramped else KINDS[kind]
         if kind == "weight":  # the distance from the weight is what scales as the weight does
-            behind = grow_moment(tensor - member.source.detach(), member.steps, KINDS[kind])
+            behind = grow_moment(tensor - member.source.detach(), member.steps, rule)
             return behind.to(member.parameter.device) + member.parameter.detach()
-        return grow_moment(tensor, member.steps, KINDS[kind]).to(member.parameter.device)
+        return grow_moment(tensor, member.steps, rule).to(member.parameter.device)
 
     with torch.no_grad():
         for key, value in state.items():

@@ -47,7 +47,7 @@ def adopt(
     if growth.teacher is not model:
         raise OptionError("the growth is of another network: give the one that was grown, without a wrapper.")
     check_rates(rates)
-    new = growth.optimizer(optimizer, rates=rates, ramp=0)
+    new = growth.optimizer(optimizer, rates=rates, ramp=ramp)
     hooks = {name: value for name, value in vars(model).items() if name in _STAYS or name.endswith("_hooks")}
     vars(model).clear()
     vars(model).update({**vars(growth.student), **hooks})
