@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import net2net
 from net2net.huggingface import _grow
@@ -152,6 +154,22 @@ def test_what_is_finished_is_not_made_again(
     made.clear()
     growth = net2net.grow_checkpoint(llama_folder, tmp_path / "s", WIDTH, max_shard_size="9KB")
     assert first > 0 and len(made) == len(growth.plan.tensors) - first
+
+
+def test_another_source_starts_anew(llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training may have gone on since a run was interrupted."""
+    source = Path(shutil.copytree(llama_folder, tmp_path / "teacher"))
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_grow, "compare", interrupted)
+        net2net.grow_checkpoint(source, tmp_path / "s", DEPTH)
+    for file in source.glob("*.safetensors"):
+        save_file({n: t * 2 for n, t in load_file(file).items()}, file, metadata={"format": "pt"})
+    net2net.grow_checkpoint(source, tmp_path / "s", DEPTH)
+    torch.testing.assert_close(logits(tmp_path / "s"), logits(source))
 
 
 def test_the_files_are_as_readable_as_any(llama_folder: Path, tmp_path: Path) -> None:

@@ -322,6 +322,27 @@ def test_code_beside_the_weights_is_never_run(folder: Path, tmp_path: Path, know
         check(folder, "config.json")
 
 
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+def test_code_of_the_hub_is_never_run(folder: Path, key: str) -> None:
+    """Transformers downloads and runs an attention that is named as a repository."""
+    edit_config(folder, **{key: "somebody/kernel"})
+    check(folder, key, "never run")
+    edit_config(folder, **{key: None}, text_config={key: "somebody/kernel"})
+    check(folder, key, "never run")
+
+
+def test_quantised_weights(folder: Path) -> None:
+    edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    check(folder, "quantised")
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool])
+def test_weights_that_are_whole_numbers(folder: Path, dtype: torch.dtype) -> None:
+    for file in shards(folder):
+        save_file({n: t.to(dtype) for n, t in load_file(file).items()}, file, metadata={"format": "pt"})
+    check(folder, "floating-point")
+
+
 MISMATCHES: list[Any] = [
     {"hidden_size": 48}, {"intermediate_size": 38}, {"vocab_size": 60}, {"vocab_size": 62}, {"num_hidden_layers": 2},
     {"num_hidden_layers": 4}, {"num_hidden_layers": 0}, {"num_hidden_layers": -1}, {"num_attention_heads": 2},
@@ -479,6 +500,8 @@ REQUESTS = [
     ({3: 2}, net2net.UnknownNameError, "3"),
     ({"hidden_size": 25}, net2net.GrowthError, ""),
     ({"eos_token_id": 5}, net2net.UnknownNameError, ""),
+    ({}, net2net.SizeError, "changes nothing"),
+    ({"hidden_size": 24}, net2net.SizeError, "changes nothing"),
 ]
 
 
@@ -495,6 +518,52 @@ def test_a_target_that_exists(folder: Path, tmp_path: Path) -> None:
     target.mkdir()
     refused(net2net.CheckpointError, lambda: net2net.grow_checkpoint(folder, target, SIZES), "exists")
     assert not list(target.iterdir())
+
+
+def in_the_way(path: Path, what: str) -> None:
+    if what == "link":
+        path.symlink_to("nowhere")
+    elif what == "file":
+        path.write_text("mine")
+    else:
+        path.mkdir()
+        (path / "mine").write_text("mine")
+
+
+@pytest.mark.parametrize("what", ["link", "file", "folder"])
+@pytest.mark.parametrize("name", ["target", ".target.partial"])
+def test_something_in_the_way(folder: Path, tmp_path: Path, name: str, what: str) -> None:
+    """It stays there, whatever it is."""
+    in_the_way(tmp_path / name, what)
+    refused(net2net.CheckpointError, lambda: net2net.grow_checkpoint(folder, tmp_path / "target", SIZES), name)
+    assert (os.path.lexists(tmp_path / name) and what != "folder") or (tmp_path / name / "mine").exists()
+
+
+@pytest.mark.parametrize("place", ["teacher/target", "teacher/config.json/target", "teacher/new/target"])
+def test_a_target_in_the_source(folder: Path, tmp_path: Path, place: str) -> None:
+    before = sorted(folder.rglob("*"))
+    refused(net2net.CheckpointError, lambda: net2net.grow_checkpoint(folder, tmp_path / place, SIZES), "only read")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_target_below_a_file(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused(
+        net2net.CheckpointError,
+        lambda: net2net.grow_checkpoint(folder, tmp_path / "file" / "target", SIZES),
+        "nothing can be written",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "null", '{"seed": 0}'])
+def test_a_request_that_was_cut_off(folder: Path, tmp_path: Path, text: str) -> None:
+    """What an earlier run left is no reason to fail, and none to be trusted."""
+    (tmp_path / ".target.partial").mkdir()
+    (tmp_path / ".target.partial" / "request.json").write_text(text)
+    (tmp_path / ".target.partial" / "mine").write_text("old")
+    net2net.grow_checkpoint(folder, tmp_path / "target", {"num_hidden_layers": 4})
+    assert not (tmp_path / "target" / "mine").exists()
+    torch.testing.assert_close(logits(tmp_path / "target"), logits(folder))
 
 
 def test_a_full_disk(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_of_config
 from net2net.cli._grow import grow_pretrained, grow_python
+from net2net.cli._reproduce import reproduce
 from net2net.cli._request import depth, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._summary import analysis_summary, verification_summary
@@ -61,7 +62,7 @@ WeightsOption = Annotated[
     typer.Option("--weights", help="The weights for a Python source, as .safetensors.", dir_okay=False, exists=True),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of every random draw.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of every random draw.")]
 
 
 @app.command()
@@ -111,6 +112,7 @@ def grow(
         str | None, typer.Option(metavar="FACTOR", help="Deeper: every stack, or every layer if there is none.")
     ] = None,
     how: Annotated[str | None, typer.Option(help="zero_out, split, pair or random_pad; by default what fits.")] = None,
+    split: Annotated[bool, typer.Option("--split", help="Short for --how split: new units are copies.")] = False,
     shares: Annotated[
         str | None, typer.Option(help="Shares of the copies of a unit: uneven (the default) or even.")
     ] = None,
@@ -169,7 +171,9 @@ def grow(
     Words of a Hugging Face config, such as --set hidden_size=2x --set num_hidden_layers=32, grow its folder
     in a stream, whatever its size; a run that was interrupted goes on where it was.
     """
-    asked = width(set_, all_, how, shares, noise)
+    if split and how not in (None, "split"):
+        raise typer.BadParameter(f"it means --how split, and --how {how} is given.", param_hint="--split")
+    asked = width(set_, all_, "split" if split else how, shares, noise)
     asked |= depth(deepen, deepen_all, init, positions, kernel, calibration)
     if not asked:
         raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
@@ -250,6 +254,9 @@ def demo(
     else:
         render.arms(prepared, arms)
         render.say(f"open {output / 'report.html'}")
+
+
+app.command()(reproduce)
 
 
 def _pair(source: Source) -> tuple[Any, Any]:

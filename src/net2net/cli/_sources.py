@@ -21,7 +21,7 @@ from torch import nn
 
 from net2net.capture import Inputs
 from net2net.cli._inputs import parse
-from net2net.errors import MissingExtraError
+from net2net.huggingface._folder import open_config
 from net2net.huggingface._inputs import from_config
 
 
@@ -122,26 +122,17 @@ def _load_weights(model: nn.Module, weights: Path) -> None:
 
 
 def _pretrained(folder: Path, specs: list[str] | None, seed: int, meta: bool) -> Source:
-    try:
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("a Hugging Face folder needs transformers: install net2net[huggingface].") from error
+    config, model_class = open_config(folder)
+    import transformers
+
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise _bad(f"{folder}/config.json can't be read: {error}") from error
-    names = getattr(config, "architectures", None) or [""]
-    model_class = getattr(transformers, names[0], None)
-    if model_class is None:
-        raise _bad(f"{folder}/config.json names no architecture of transformers: {names[0] or 'none at all'}.")
     if meta:
         with torch.device("meta"):
             model = model_class._from_config(config)
     else:
         try:
             model = model_class.from_pretrained(folder, dtype="auto", local_files_only=True)
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise _bad(f"{folder} has no weights that can be loaded: {error}") from error
     return Source(model.eval(), lambda: parse(specs, seed) if specs else from_config(model_class, config, seed), folder)
 

@@ -16,6 +16,8 @@ EXTRA_FILES = (
     "tokenizer*", "vocab*", "merges.txt", "*.model", "*.spm", "special_tokens_map.json", "added_tokens.json",
     "chat_template*", "*processor_config.json", "generation_config.json",
 )  # fmt: skip
+# What an unfinished folder was asked for: the same request goes on where it was, another one starts anew.
+REQUEST = "request.json"
 PLAN_FILE = "net2net-plan.safetensors"
 
 

@@ -107,27 +107,43 @@ def open_folder(path: str | Path) -> Folder:
         CheckpointError: it is no folder of transformers, or its files are damaged or not what they claim to be.
     """
     path = Path(path)
+    config, model_class = open_config(path)
+    if getattr(config, "quantization_config", None) is not None:
+        raise CheckpointError(f"{path} is quantised, by its config.json: grow the weights that it was made from.")
+    return Folder(path, config, model_class, _tensors(path))
+
+
+def open_config(path: Path) -> tuple[Any, Any]:
+    """The config of a checkpoint and the class that it names; only config.json is read.
+
+    Raises:
+        CheckpointError: there is none, it can't be read, or it asks for code that isn't in transformers.
+    """
     try:
         import transformers
     except ImportError as error:
         raise MissingExtraError("a Hugging Face folder needs transformers: install net2net[huggingface].") from error
-    if not (path / "config.json").is_file():
-        raise CheckpointError(f"{path} has no config.json: it is no Hugging Face folder.")
-    _check_depth(path / "config.json")
+    file = path / "config.json"
+    if not file.is_file():
+        raise CheckpointError(
+            f"{path} has no config.json: it is no Hugging Face folder. A model of the hub is downloaded first: "
+            "hf download NAME --local-dir FOLDER."
+        )
+    _check_words(file)
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever a config's validation says no with
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}/config.json can't be read: {reason}") from error
+        raise CheckpointError(f"{file} can't be read: {reason}") from error
     names = getattr(config, "architectures", None)
     name = str(names[0]) if isinstance(names, list) and names else ""
     model_class: Any = getattr(transformers, name, None)
     if model_class is None or not hasattr(model_class, "from_pretrained"):
-        raise CheckpointError(f"{path}/config.json names no class of transformers: {name or 'none at all'}.")
+        raise CheckpointError(f"{file} names no class of transformers: {name or 'none at all'}.")
     expected = getattr(model_class, "config_class", None)
     if expected is not None and not isinstance(config, expected):
-        raise CheckpointError(f"{path}/config.json is a {type(config).__name__}, and {name} needs {expected.__name__}.")
-    return Folder(path, config, model_class, _tensors(path))
+        raise CheckpointError(f"{file} is a {type(config).__name__}, and {name} needs {expected.__name__}.")
+    return config, model_class
 
 
 def is_own(file: Path) -> bool:
@@ -136,17 +152,33 @@ def is_own(file: Path) -> bool:
     return file.resolve().parent in (home, home.parent.parent / "blobs")
 
 
-def _check_depth(file: Path) -> None:
-    """A number of layers that no checkpoint has would be constructed before anything notices."""
+def _check_words(file: Path) -> None:
+    """Refuse what a config would do before anything looks at it.
+
+    A number of layers that no checkpoint has would be constructed, and an attention that is named as a repository of
+    the hub would be downloaded and run.
+    """
     try:
-        words = json.loads(file.read_text())
-        found = [(k, n) for k, n in words.items() if isinstance(n, int) and ABOUT_LAYERS.search(k) and n > MOST_LAYERS]
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        words = list(_words(json.loads(file.read_text())))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} can't be read: {type(error).__name__}: {str(error)[:200]}") from error
-    if found:
-        raise CheckpointError(
-            f"{file} asks for {found[0][0]}={found[0][1]}; more than {MOST_LAYERS} is taken for an error."
-        )
+    for key, value in words:
+        if isinstance(value, int) and ABOUT_LAYERS.search(key) and value > MOST_LAYERS:
+            raise CheckpointError(f"{file} asks for {key}={value}; more than {MOST_LAYERS} is taken for an error.")
+        if isinstance(value, str) and key.endswith("_implementation") and "/" in value:
+            raise CheckpointError(f"{file} asks for {key}={value[:200]!r}, code from the hub, which is never run.")
+
+
+def _words(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every word of a config and of the configs in it."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from _words(value, name)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _words(value, key)
+    else:
+        yield key, content
 
 
 def _tensors(path: Path) -> dict[str, Stored]:
@@ -234,7 +266,9 @@ def bare_model(model_class: Any, config: Any) -> nn.Module:
             model: nn.Module = model_class(config)
     except Exception as error:  # whatever a constructor says no with
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{model_class.__name__} can't be constructed from its config: {reason}.") from error
+        raise CheckpointError(
+            f"{model_class.__name__} can't be constructed from its config: {reason[:300]}."
+        ) from error
     return model.eval()
 
 

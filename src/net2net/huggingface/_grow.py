@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,9 +19,10 @@ import net2net
 from net2net._threads import threads
 from net2net.apply import make_piece, pieces, root_mean_square
 from net2net.apply._pieces import bounds
-from net2net.depth import Positions
-from net2net.errors import CheckpointError, GrowthError, OptionError, VerificationError
-from net2net.huggingface._beside import EXTRA_FILES, CheckpointGrowth, complete
+from net2net.depth import INITS, Positions
+from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
+from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, REQUEST, CheckpointGrowth, complete
+from net2net.huggingface._config import new_config
 from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
@@ -81,10 +83,13 @@ def grow_checkpoint(
         >>> grow_checkpoint("llama", "llama-wide", {"hidden_size": "2x"})  # doctest: +SKIP
     """
     target = Path(target)
-    if target.exists():
-        raise CheckpointError(f"{target} exists already; name a new folder.")
+    partial = _place(target, Path(source))
     folder = open_folder(source)
     state = None if optimizer is None else state_file(folder.path, optimizer)
+    if new_config(folder.config, sizes).to_dict() == folder.config.to_dict():
+        raise SizeError(f"{dict(sizes)} changes nothing in {folder.path}/config.json; ask for more.")
+    if init not in INITS:
+        raise OptionError(f"init={init!r} is not known; use one of {', '.join(INITS)}.")
     new_dtype, most = _dtype(dtype), _bytes(max_shard_size)
     options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
     try:
@@ -94,7 +99,9 @@ def grow_checkpoint(
             raise CheckpointError(
                 f"{reason} It is grown in memory then, and planned with its weights there: run without dry_run."
             ) from reason
-        return grow_in_memory(folder, target, sizes, options, depth, new_dtype, max_shard_size, state, str(reason))
+        return grow_in_memory(
+            folder, target, partial, sizes, options, depth, new_dtype, max_shard_size, state, str(reason)
+        )
     write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
     slots = layout(_wanted(folder, planned, new_dtype), most)
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
@@ -104,12 +111,11 @@ def grow_checkpoint(
     found = CheckpointGrowth(
         target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), memory, None, states
     )
-    partial = target.absolute().with_name(f".{target.absolute().name}.partial")
     _check_disk(partial, length + (0 if states is None else states[1]))
     if dry_run:
         return found
     teacher = reference(folder, planned.inputs)
-    _prepare(partial, planned, slots, sizes, seed, optimizer)
+    _prepare(partial, folder, planned, slots, sizes, state)
     if write_state is not None:
         try:
             write_state(partial)
@@ -135,7 +141,7 @@ def grow_checkpoint(
     found = replace(found, verification=verification)
     (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
     (partial / JOURNAL).unlink()
-    (partial / "request.json").unlink()
+    (partial / REQUEST).unlink()
     partial.rename(target)
     return found
 
@@ -163,9 +169,32 @@ def _bytes(size: str) -> int:
         number = float(text[:-2]) * _UNITS[text[-2:]]
         if number >= 1:
             return int(number)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OverflowError):
         pass
     raise OptionError(f"max_shard_size={size!r} is no size; write 5GB or 500MB.")
+
+
+def _place(target: Path, source: Path) -> Path:
+    """The folder that a run writes to, until it is whole and gets the target's name."""
+    target = target.absolute()
+    if os.path.lexists(target):
+        raise CheckpointError(f"{target} exists already; name a new folder.")
+    if source.resolve() in target.resolve().parents:
+        raise CheckpointError(f"{target} is in the source's folder, which is only read; name one elsewhere.")
+    parent = next(p for p in target.parents if p.exists())
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        raise CheckpointError(f"nothing can be written in {parent}; name another target.")
+    partial = target.with_name(f".{target.name}.partial")
+    if os.path.lexists(partial) and not _is_of_a_run(partial):
+        raise CheckpointError(f"{partial} is in the way, and no earlier run has made it; remove it.")
+    return partial
+
+
+def _is_of_a_run(partial: Path) -> bool:
+    """Whether a folder was begun by an earlier run, which may have been stopped at any moment."""
+    if partial.is_symlink() or not partial.is_dir():
+        return False
+    return (partial / REQUEST).is_file() or (partial / PLAN_FILE).is_file() or not any(partial.iterdir())
 
 
 def _check_disk(partial: Path, length: int) -> None:
@@ -178,26 +207,30 @@ def _check_disk(partial: Path, length: int) -> None:
 
 def _prepare(
     partial: Path,
+    folder: Folder,
     planned: CheckpointPlan,
     slots: list[Slot],
     sizes: Mapping[str, Size],
-    seed: int,
-    optimizer: str | None,
+    optimizer: Path | None,
 ) -> None:
     """Make the folder, or check that the one that is there is of an earlier run of the same growth."""
+    read = {stored.file for stored in folder.tensors.values()} | ({optimizer} if optimizer else set())
     wanted = {
         "sizes": {k: str(v) for k, v in sizes.items()},
-        "seed": seed,
-        "optimizer": optimizer,
+        "seed": planned.plan.seed,
+        "optimizer": None if optimizer is None else optimizer.name,
+        "source": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(read)},
         "layout": zlib.crc32(repr(slots).encode()),
         "plan": zlib.crc32(repr(planned.plan.tensors).encode()),
         "version": net2net.__version__,
     }
-    request = partial / "request.json"
-    if partial.exists() and (not request.is_file() or json.loads(request.read_text()) != wanted):
+    text, request = json.dumps(wanted), partial / REQUEST
+    if request.is_file() and request.read_text() == text:
+        return
+    if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    request.write_text(json.dumps(wanted))
+    request.write_text(text)
 
 
 def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:

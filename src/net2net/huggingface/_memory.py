@@ -12,7 +12,7 @@ import torch
 
 from net2net.build._config import eps_changes, set_key
 from net2net.errors import CheckpointError, GrowthError, VerificationError
-from net2net.huggingface._beside import EXTRA_FILES, CheckpointGrowth, complete
+from net2net.huggingface._beside import EXTRA_FILES, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._inputs import from_config
@@ -26,6 +26,7 @@ from net2net.verify import verify
 def grow_in_memory(
     folder: Folder,
     target: Path,
+    partial: Path,
     sizes: Mapping[str, Size],
     options: WidthOptions,
     depth: Any,
@@ -36,15 +37,20 @@ def grow_in_memory(
 ) -> CheckpointGrowth:
     """`grow_checkpoint` for one that fits into memory.
 
-    `state` is the file with its optimizer's state, `reason` says why the checkpoint isn't streamed.
+    `partial` is the folder to write to until it is whole, `state` the file with its optimizer's state, `reason` says
+    why the checkpoint isn't streamed.
 
     Raises:
         GrowthError: the request can't be met exactly.
     """
     model_class: Any = folder.model_class
-    teacher, loading = model_class.from_pretrained(
-        folder.path, dtype="auto", local_files_only=True, output_loading_info=True
-    )
+    try:
+        teacher, loading = model_class.from_pretrained(
+            folder.path, dtype="auto", local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # whatever a class says no with
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{model_class.__name__} can't be loaded from {folder.path}: {reason}") from error
     for problem in ("missing_keys", "mismatched_keys"):
         if loading.get(problem):
             raise CheckpointError(
@@ -77,9 +83,9 @@ def grow_in_memory(
     if dtype is not None:
         student.to(dtype)
     write_state = None if state is None else optimizer_writer(state, growth.plan, teacher, student)
-    partial = target.absolute().with_name(f".{target.absolute().name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
+    (partial / REQUEST).write_text("null\n")  # no request: such a run starts anew
     student.save_pretrained(partial, max_shard_size=max_shard_size)
     complete(partial, folder, growth.plan, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
     if write_state is not None:
@@ -104,6 +110,7 @@ def grow_in_memory(
     found = CheckpointGrowth(target, plan, (counts[0], counts[1]), lengths, memory, growth.verification, states)
     content = {**found.summary(), "in_memory": reason}
     (partial / "growth.json").write_text(json.dumps(content, indent=2) + "\n")
+    (partial / REQUEST).unlink()
     partial.rename(target)
     return found
 

@@ -18,7 +18,7 @@ from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, 
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CheckpointError, OptionError
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._folder import Folder, bare_model, tied_names
+from net2net.huggingface._folder import NAMES, Folder, bare_model, tied_names
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
 from net2net.plan import Plan, TensorPlan, Widening, WidthOptions
@@ -133,7 +133,8 @@ def _rank(preserves: str) -> int:
 def _check_files(folder: Folder, teacher: nn.Module) -> None:
     """Every tensor of the model is in the files, at the shape that the config says, and nothing else is."""
     ties = tied_names(teacher)
-    expected = {name: tuple(t.shape) for name, t in teacher.state_dict().items()}
+    own = teacher.state_dict()
+    expected = {name: tuple(t.shape) for name, t in own.items()}
     missing = [n for n in expected if n not in folder.tensors and n not in ties]
     unknown = [n for n in folder.tensors if n not in expected]
     if missing and unknown:
@@ -146,6 +147,10 @@ def _check_files(folder: Folder, teacher: nn.Module) -> None:
         if stored.shape != expected[name]:
             raise CheckpointError(
                 f"'{name}' is {list(stored.shape)} in {stored.file.name} and {list(expected[name])} by the config."
+            )
+        if own[name].is_floating_point() and not stored.dtype.is_floating_point:
+            raise CheckpointError(
+                f"'{name}' is {NAMES[stored.dtype]} in {stored.file.name}: weights are floating-point numbers."
             )
 
 
