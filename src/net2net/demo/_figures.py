@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import re
 from typing import Any
 
 from net2net.demo._experiment import EXPERIMENTS, Arm, Arms
 from net2net.errors import MissingExtraError
+from net2net.report._svg import svg
 
 # Colours that readers with colour-blindness tell apart.
 COLOURS = {"net2net": "#0067b1", "random_pad": "#d45500", "scratch": "#00876c"}
@@ -39,7 +38,7 @@ def curves(arms: Arms, teacher: float, *, titles: bool = False, narrow: bool = F
             if titles:
                 part.suptitle(EXPERIMENTS[key].title, x=0.01, ha="left", fontsize=12, fontweight="bold")
             _experiment(part, some, teacher, narrow)
-        return _svg(figure)
+        return svg(figure, _ALT)
 
 
 def _experiment(part: Any, arms: list[Arm], teacher: float, narrow: bool) -> None:
@@ -79,13 +78,3 @@ def _close_up(arms: list[Arm], teacher: float) -> tuple[float, float]:
     starts = [a for arm in arms if arm.key != "scratch" for a in arm.at(0)]
     low = max(min([*ends, *starts]), teacher - 0.15) - 0.02
     return max(0.0, low), min(1.0, max(ends) + 0.015)
-
-
-def _svg(figure: Any) -> str:
-    """The figure as one <svg> element, the same for the same numbers."""
-    buffer = io.StringIO()
-    none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    figure.savefig(buffer, format="svg", metadata=none)
-    text = buffer.getvalue()
-    element = text[text.index("<svg") :].strip().replace("<svg", f'<svg role="img" aria-label="{_ALT}"', 1)
-    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2) + "\n"

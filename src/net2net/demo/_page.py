@@ -9,9 +9,9 @@ from net2net.demo import _data as data
 from net2net.demo._experiment import EXPERIMENTS, RATES, Arm, Arms, Prepared, Settings, Student, parameters, spread
 from net2net.demo._figures import COLOURS, curves
 from net2net.demo._findings import findings
-from net2net.demo._html import Table, count, error, percent, steps, table
-from net2net.demo._style import STYLE
 from net2net.report import place_rows
+from net2net.report._html import Table, count, error, percent, steps, table
+from net2net.report._style import STYLE
 
 
 def page(prepared: Prepared, arms: Arms, settings: Settings) -> str:

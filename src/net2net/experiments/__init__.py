@@ -1,13 +1,16 @@
 """Experiments that compare ways to make a network bigger: those of the Net2Net paper, and one on language."""
 
 from net2net.experiments._experiment import Arm, Experiment, Group
+from net2net.experiments._findings import findings
 from net2net.experiments._images import Examples, ImageData, from_datasets, load_images
 from net2net.experiments._inception import Inception, InceptionShape
 from net2net.experiments._language import Language, LanguageShape
 from net2net.experiments._recipes import RECIPES, SIZES
+from net2net.experiments._report import cells, write_report
 from net2net.experiments._reproduce import reproduce
 from net2net.experiments._results import Header, Point, Results, Run, read
 from net2net.experiments._runner import carry_out
+from net2net.experiments._statistics import Summary, summarise
 from net2net.experiments._tasks import ImageTask, Task, TextTask
 from net2net.experiments._text import TextData, load_text
 
@@ -28,13 +31,18 @@ __all__ = [
     "Point",
     "Results",
     "Run",
+    "Summary",
     "Task",
     "TextData",
     "TextTask",
     "carry_out",
+    "cells",
+    "findings",
     "from_datasets",
     "load_images",
     "load_text",
     "read",
     "reproduce",
+    "summarise",
+    "write_report",
 ]

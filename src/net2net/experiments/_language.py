@@ -85,6 +85,8 @@ class Language(nn.Module):
         torch.Size([3, 7, 60])
     """
 
+    frequencies: torch.Tensor
+
     def __init__(self, shape: LanguageShape, vocabulary: int) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocabulary, shape.width)

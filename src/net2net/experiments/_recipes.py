@@ -33,9 +33,17 @@ class Size:
 
 SIZES: Mapping[str, Size] = {
     "smoke": Size(InceptionShape((4,), (4, 3, 4, 3), (1,), (1,)), 32, 16, LanguageShape(16, 1, head=8), 4, 16, 16),
-    "cpu": Size(InceptionShape((8, 16), (16, 12, 16, 12), (1, 1), (2, 2)), 64, 2000, LanguageShape(32, 2), 16, 64, 2000),
+    "cpu": Size(
+        InceptionShape((8, 16), (16, 12, 16, 12), (1, 1), (2, 2)), 64, 2000, LanguageShape(32, 2), 16, 64, 2000
+    ),
     "gpu": Size(
-        InceptionShape((32, 64), (64, 48, 64, 48), (2, 2, 2), (1, 1)), 128, 20_000, LanguageShape(256, 4, 64), 64, 256, 20_000
+        InceptionShape((32, 64), (64, 48, 64, 48), (2, 2, 2), (1, 1)),
+        128,
+        20_000,
+        LanguageShape(256, 4, 64),
+        64,
+        256,
+        20_000,
     ),
 }
 
@@ -128,9 +136,7 @@ RECIPES: Mapping[str, Callable[[Size], Experiment]] = {
 }
 
 
-def _images(
-    name: str, title: str, teacher: InceptionShape, groups: tuple[Group, ...], size: Size
-) -> Experiment:
+def _images(name: str, title: str, teacher: InceptionShape, groups: tuple[Group, ...], size: Size) -> Experiment:
     return Experiment(name, title, teacher, groups, size.image_steps, IMAGE_RATES)
 
 

@@ -44,7 +44,7 @@ class Run:
         steps: of this run.
         seed: of the initialisation and of the order of the data.
         flops: floating-point operations of one training step.
-        seconds: median time of one training step on one core (or on the GPU).
+        seconds: median time of one training step, on one core (processor time) or on a GPU (wall time).
         parameters: of the network that was trained.
         error: relative error against the teacher at step 0; None where there is no teacher or it isn't preserved.
         points: the learning curve.
