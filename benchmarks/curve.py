@@ -1,7 +1,7 @@
 """The loss of a run through a growth, right and wrong: docs/images/growth_in_training.svg.
 
-A small network learns digits with AdamW; after 150 steps its hidden layers get four times as wide. The arms differ in
-what becomes of the optimizer. Means over seeds, the same batches in every arm.
+A small network learns digits under noise with AdamW; after 800 steps its hidden layers get eight times as wide. The arms
+differ in what becomes of the optimizer. Means over seeds, the same batches in every arm.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import net2net
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-BEFORE, AFTER, FACTOR, RATE = 150, 300, 4.0, 2e-3
+BEFORE, AFTER, FACTOR, RATE = 800, 800, 8.0, 2e-3
+NEAR = (10, 50)  # steps before and after the growth in the second picture
 ARMS = {
     "teacher trains on": "0.6",
     "growth.optimizer (state carried, ramp)": "C0",
@@ -37,8 +38,11 @@ def batches(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     x = torch.tensor(digits.data / 16.0, dtype=torch.float32)
     y = torch.tensor(digits.target)
     generator = torch.Generator().manual_seed(seed)
-    rows = [torch.randint(0, len(x), (512,), generator=generator) for _ in range(BEFORE + AFTER)]
-    return [(x[r], y[r]) for r in rows]
+    result = []
+    for _ in range(BEFORE + AFTER):
+        rows = torch.randint(0, len(x), (256,), generator=generator)
+        result.append((x[rows] + 0.7 * torch.randn(256, 64, generator=generator), y[rows]))
+    return result
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, some: list[Any]) -> list[float]:
@@ -98,20 +102,21 @@ def main() -> None:
     figure, (whole, near) = pyplot.subplots(1, 2, figsize=(11, 4))
     for name, colour in ARMS.items():
         losses = np.array([run[name] for run in runs]).mean(0)
-        smooth = np.convolve(np.pad(losses, (9, 0), mode="edge"), np.ones(10) / 10, mode="valid")
-        whole.plot(smooth, color=colour, label=name, linewidth=1.2)
-        near.plot(range(-20, 60), losses[BEFORE - 20 : BEFORE + 60], color=colour, linewidth=1.2)
+        means = losses.reshape(-1, 20).mean(1)
+        whole.plot(np.arange(len(means)) * 20 + 10, means, color=colour, label=name, linewidth=1.2)
+        before, after = NEAR
+        near.plot(range(-before, after), losses[BEFORE - before : BEFORE + after], color=colour, linewidth=1.2)
         own = np.array([run["teacher trains on"] for run in runs]).mean(0)
         peak = losses[BEFORE : BEFORE + 30].max() / own[BEFORE : BEFORE + 30].max()
         print(f"{name:58} largest loss of 30 steps / teacher's: {peak:.2f}   last 50 steps: {losses[-50:].mean():.4f}")
-    for axes, title in ((whole, "whole run (mean of 10 steps)"), (near, "around the growth")):
-        axes.set_yscale("log")
+    whole.set_ylim(0.97 * losses[-50:].mean(), 2 * losses[-50:].mean())
+    for axes, title in ((whole, "whole run (means of 20 steps)"), (near, "around the growth")):
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xlabel("step" if axes is whole else "steps after the growth")
         axes.set_ylabel("training loss")
         axes.axvline(BEFORE if axes is whole else 0, color="0.8", zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
-    whole.legend(frameon=False, fontsize=8)
+    whole.legend(frameon=False, fontsize=8, loc="upper right")
     figure.tight_layout()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.output)

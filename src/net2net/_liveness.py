@@ -14,7 +14,7 @@ from net2net.capture import named_outputs
 def dead_parameters(
     model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None]
 ) -> tuple[str, ...]:
-    """Names of parameters none of whose new entries gets a gradient within three steps.
+    """Names of parameters none of whose new entries gets a gradient within two steps.
 
     Args:
         model: a copy that may be changed.
@@ -26,7 +26,7 @@ def dead_parameters(
     named = dict(model.named_parameters())
     alive: set[str] = set()
     with torch.enable_grad():
-        for _ in range(4):
+        for _ in range(3):
             for parameter in named.values():
                 parameter.grad = None
             _loss(model, inputs).backward()  # type: ignore[no-untyped-call]

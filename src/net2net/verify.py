@@ -30,7 +30,7 @@ class Verification:
 
     `preserves` is what the growth promises ("exact", "approximate", "none"); only "exact" is held to the
     tolerance. `departs` is the first module whose output differs, if one does. `dead` names tensors of which
-    no new entry gets a gradient within three steps; None if that was not checked. `approximate` are modes that are
+    no new entry gets a gradient within two steps; None if that was not checked. `approximate` are modes that are
     measured but not held to the tolerance: train mode, where a BatchNorm is new.
     """
 
