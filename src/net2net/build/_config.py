@@ -181,6 +181,7 @@ def parameters_on_meta() -> Iterator[None]:
     def without_memory(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
         if param is not None and param.device.type != "meta":
             param = nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
+            setattr(param, "_is_hf_initialized", True)  # noqa: B010 - transformers draws no entries then: half of a plan
         register(self, name, param)
 
     nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
