@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from net2net.apply import grow_optimizer
 from net2net.deepening import deepen
 from net2net.errors import Net2NetWarning
 from net2net.experiments._experiment import Arm, Group
@@ -39,7 +40,9 @@ def start(
         return teacher, optimizer, 0.0
     if arm.kind == "grow":
         growth = grown(arm, group, task, teacher, seed)
-        return growth.student, growth.optimizer(optimizer, ramp=0), growth.verification.max_relative_error
+        # The rise of the rate is the task's own: the same in every arm.
+        carried = grow_optimizer(growth.plan, growth.teacher, growth.student, optimizer, ramped=True)
+        return growth.student, carried, growth.verification.max_relative_error
     model = fresh(task, group.shape, seed)
     error = None
     if arm.kind == "zero_rows":
