@@ -1,7 +1,7 @@
 """The loss of a run through a growth, right and wrong: docs/images/growth_in_training.svg.
 
-A small network learns digits under noise with AdamW; after 800 steps its hidden layers get eight times as wide. The arms
-differ in what becomes of the optimizer. Means over seeds, the same batches in every arm.
+A small network learns digits under noise with AdamW; after 800 steps its hidden layers get eight times as wide. The
+arms differ in what becomes of the optimizer. Means over seeds, the same batches in every arm.
 """
 
 from __future__ import annotations

@@ -30,4 +30,4 @@ def test_accelerate(tmp_path: Path) -> None:
     assert ours["0.weight"].shape == (48, 8)
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[n], theirs[n]) for n in ours)
     losses = [float(line.split()[3]) for line in text.splitlines() if line.startswith("step")]
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
