@@ -191,3 +191,13 @@ def test_on_the_command_line(llama_folder: Path, tmp_path: Path) -> None:
     assert load(tmp_path / "s").config.hidden_size == 48
     wrong = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "t"), "--set", "hidden_size=12"])
     assert wrong.exit_code == 1 and not (tmp_path / "t").exists()
+    narrow = [*sizes, "--split", "--dtype", "bfloat16"]
+    assert runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "b"), *narrow]).exit_code == 0
+    written = json.loads((tmp_path / "b" / "growth.json").read_text())
+    assert written["dimensions"][0]["how"] == "split"
+    assert runner.invoke(app, ["verify", str(llama_folder), str(tmp_path / "b")]).exit_code == 0
+    assert runner.invoke(app, ["verify", str(tmp_path / "b"), str(llama_folder)]).exit_code == 0
+    both = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "t"), *sizes, "--split", "--how", "pair"])
+    assert both.exit_code == 2 and not (tmp_path / "t").exists()
+    typing_error = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "t"), "--set", "hidden_siz=2x"])
+    assert typing_error.exit_code == 1 and "'hidden_size'" in typing_error.output

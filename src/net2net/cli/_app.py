@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from net2net.cli import _render as render
-from net2net.cli._checkpoint import grow_folder, words_of_config
+from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
 from net2net.cli._grow import grow_pretrained, grow_python
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import depth, width
@@ -18,7 +18,7 @@ from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._summary import analysis_summary, verification_summary
 from net2net.cli._verify import compared
 from net2net.dimensions import analyze as analyze_model
-from net2net.errors import GrowthError
+from net2net.errors import GrowthError, UnknownNameError
 
 
 class _Commands(TyperGroup):
@@ -191,7 +191,10 @@ def grow(
         names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
         raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
     write = grow_pretrained if is_pretrained(source) else grow_python
-    growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})
+    try:
+        growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error}{words_beside(source)}") from error
     if as_json:
         _print_json(summary)
     else:
@@ -214,7 +217,8 @@ def verify(
 ) -> None:
     """Measure whether two networks compute the same function; exit code 0 if they do.
 
-    Hugging Face folders of more than 1 GiB are compared layer by layer, and never are in memory as a whole.
+    Hugging Face folders of more than 1 GiB, or of different dtypes, are compared layer by layer, and never are in
+    memory as a whole. Rounding to the narrower dtype is allowed for.
     """
     with render.working("loading and comparing"):
         verification = compared(teacher, student, input, weights, student_weights, seed)

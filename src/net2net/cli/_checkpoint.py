@@ -8,9 +8,10 @@ from typing import Any
 import typer
 
 from net2net.cli import _render as render
+from net2net.cli._sources import is_pretrained
 from net2net.errors import UnknownNameError
 from net2net.huggingface import grow_checkpoint, open_folder
-from net2net.huggingface._config import new_config
+from net2net.huggingface._config import new_config, words
 
 # What `--set` and the like ask for that a checkpoint can be grown by in a stream, and by what name.
 _OPTIONS = ("how", "shares", "noise", "init", "positions")
@@ -34,6 +35,11 @@ def words_of_config(source: str, asked: dict[str, Any], required: bool) -> dict[
             raise
         return None
     return sizes
+
+
+def words_beside(source: str) -> str:
+    """What `--set` may name in a Hugging Face folder beside dimensions and modules, for a message."""
+    return f" Or words of its config. {words(open_folder(source).config)}" if is_pretrained(source) else ""
 
 
 def grow_folder(

@@ -24,8 +24,9 @@ def compared(
         StudentMismatchError: they don't run on the same inputs.
     """
     if not inputs and is_pretrained(teacher) and is_pretrained(student):
-        size = max(open_folder(source).bytes() for source in (teacher, student))
-        if size > FLOAT64_BYTES:
+        folders = [open_folder(source) for source in (teacher, student)]
+        dtypes = [{stored.dtype for stored in folder.tensors.values()} for folder in folders]
+        if max(folder.bytes() for folder in folders) > FLOAT64_BYTES or dtypes[0] != dtypes[1]:
             return verify_checkpoints(teacher, student, seed=seed)
     first = load(teacher, inputs, weights, seed=seed)
     given = example_inputs(first)

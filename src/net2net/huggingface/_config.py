@@ -35,7 +35,7 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
         elif _is_sizes(before) and not isinstance(wanted, int):
             after = [_grown(wanted, entry, f"{key}.{i}") for i, entry in enumerate(before)]
         else:
-            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. {_words(config)}")
+            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. {words(config)}")
         if isinstance(owner, list):
             owner[place] = after
         else:
@@ -74,6 +74,7 @@ def _grown(wanted: Size, before: int, key: str) -> int:
     return after
 
 
-def _words(config: Any) -> str:
+def words(config: Any) -> str:
+    """What of a config is a size, for a message."""
     names = sorted(n for n, v in vars(config).items() if _is_size(v) or _is_sizes(v))
     return f"Sizes: {[n for n in names if not n.startswith('_') and not n.endswith('token_id')]}."

@@ -41,7 +41,7 @@ def verify_checkpoints(teacher: str | Path, student: str | Path, *, seed: int = 
     """
     first, second = open_folder(teacher), open_folder(student)
     inputs = from_config(first.model_class, first.config, seed)
-    return compare(reference(first, inputs), second, inputs, "exact")
+    return compare(reference(first, inputs), second, inputs, "exact", first)
 
 
 def reference(folder: Folder, inputs: dict[str, torch.Tensor]) -> Outputs:
@@ -79,8 +79,16 @@ def _check_finite(folder: Folder) -> None:
         raise CheckpointError(f"'{found}' of the source holds NaN or infinity.")
 
 
-def compare(ours: Outputs, student: Folder, inputs: dict[str, torch.Tensor], promise: Preservation) -> Verification:
+def compare(
+    ours: Outputs,
+    student: Folder,
+    inputs: dict[str, torch.Tensor],
+    promise: Preservation,
+    teacher: Folder | None = None,
+) -> Verification:
     """How far a student is from what its teacher computes.
+
+    What its dtype rounds is allowed for; also what the `teacher`'s rounds, where either may be made from the other.
 
     Raises:
         StudentMismatchError: it doesn't run on these inputs, or gives other outputs.
@@ -96,7 +104,7 @@ def compare(ours: Outputs, student: Folder, inputs: dict[str, torch.Tensor], pro
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StudentMismatchError(f"the two checkpoints don't compute alike: {reason}") from error
-    rounded = {s.dtype for s in student.tensors.values()}
+    rounded = {s.dtype for folder in (student, teacher) if folder is not None for s in folder.tensors.values()}
     tolerance = 1e-1 if torch.bfloat16 in rounded else 2e-2 if torch.float16 in rounded else 1e-5
     return Verification(errors, tolerance, promise, str(working).removeprefix("torch."))
 
