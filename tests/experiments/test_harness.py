@@ -20,12 +20,12 @@ from net2net.experiments._tasks import examples
 from net2net.experiments._training import cross_entropy, flops_of_step, train
 
 SMOKE = SIZES["smoke"]
-HEADER = Header("wider", "", "", "accuracy", {}, {}, (0.5, 1.0), (0.2, 0.02), (1,), 8)
+HEADER = Header("wider", "", "", "accuracy", {}, {}, (0.5, 1.0), (0.2, 0.02), (0.5,), (1,), 8)
 
 
-def run_of(arm: str, rate: float, accuracy: float, phase: str = "choice", seed: int = CHOICE_SEED) -> Run:
+def run_of(arm: str, rate: float, accuracy: float, budget: float = 0.5) -> Run:
     point = Point(8, None, None, 1 - accuracy, accuracy)
-    return Run(arm, 1.0, phase, rate, 8, seed, 1e6, 0.1, 10, None, (point,))
+    return Run(arm, budget, "choice", rate, 8, CHOICE_SEED, 1e6, 0.1, 10, None, (point,))
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -63,8 +63,11 @@ def test_an_interrupted_experiment_goes_on(tmp_path: Path) -> None:
 
     assert curves(again) == curves(whole) and len(again.runs) == len(whole.runs)
     assert len(read(file).runs) == len(whole.runs)
-    with pytest.raises(net2net.OptionError, match="other settings"):
-        reproduce("deeper", tmp_path, seeds=2, budget="smoke")
+    more = reproduce("deeper", tmp_path, seeds=2, budget="smoke")
+    assert curves(again).items() <= curves(more).items() and len(more.final("net2net")) == 2 * len(again.final("net2net"))
+    for options in ({"seeds": 1}, {"seeds": 2, "steps": 8}):
+        with pytest.raises(net2net.OptionError, match="other settings"):
+            reproduce("deeper", tmp_path, budget="smoke", **options)  # type: ignore[arg-type]
 
 
 def test_misuse(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_rates_are_chosen_on_another_seed_and_nothing_runs_before_what_it_needs(
     first = [job for job in jobs(experiment, (1, 2), costs, results) if ready(job, set())]
     assert {(job.arm, job.phase, job.seed) for job in first} == {
         (TEACHER, "choice", CHOICE_SEED), ("scratch", "choice", CHOICE_SEED)}  # fmt: skip
-    done = tuple(run_of(TEACHER, rate, 0.5 + rate) for rate in experiment.rates)
+    done = tuple(run_of(TEACHER, rate, 0.5 + rate, 1.0) for rate in experiment.rates)
     results = Results(header, done)
     finished = {run.key for run in done}
     second = [job for job in jobs(experiment, (1, 2), costs, results) if ready(job, finished) and job.arm == TEACHER]
@@ -122,12 +125,19 @@ def test_rates_are_chosen_on_another_seed_and_nothing_runs_before_what_it_needs(
 def test_the_best_rate() -> None:
     runs = (run_of("a", 0.2, 0.5), run_of("a", 0.02, 0.7), run_of("b", 0.2, math.nan))
     results = Results(HEADER, runs)
-    assert chosen_rate(results, "a") == 0.02
-    assert chosen_rate(results, "b") is None
+    assert chosen_rate(results, "a", 1.0) == 0.02
+    assert chosen_rate(results, "b", 1.0) is None
     results = Results(HEADER, (*runs, run_of("b", 0.02, 0.1)))
-    assert chosen_rate(results, "b") == 0.02  # the other diverged
+    assert chosen_rate(results, "b", 1.0) == 0.02  # the other diverged
     results = Results(replace(HEADER, metric="loss"), runs)
-    assert chosen_rate(results, "a") == 0.02  # run_of's losses fall as its accuracies rise
+    assert chosen_rate(results, "a", 1.0) == 0.02  # run_of's losses fall as its accuracies rise
+
+
+def test_a_rate_is_chosen_at_the_nearest_budget_below() -> None:
+    runs = (
+        run_of("a", 0.2, 0.5, 0.125), run_of("a", 0.02, 0.7, 0.125), run_of("a", 0.2, 0.9), run_of("a", 0.02, 0.8))  # fmt: skip
+    results = Results(replace(HEADER, choice_budgets=(0.125, 0.5)), runs)
+    assert [chosen_rate(results, "a", b) for b in (0.05, 0.125, 0.25, 0.5, 1.0, 1.4)] == [0.02] * 3 + [0.2] * 3
 
 
 @pytest.mark.parametrize("name", ["deeper", "explore"])

@@ -58,7 +58,7 @@ class Experiment:
         teacher_budget: the teacher's steps as a fraction of these.
         teacher_decays: whether the teacher's own schedule ends at zero; if not, growth happens in the middle of a run.
         budgets: of the grown networks, as fractions of the steps from scratch.
-        choice_budget: at which learning rates are chosen.
+        choice_budgets: at which learning rates are chosen; a run has the one of the largest that isn't above its own.
         rates: to choose from.
     """
 
@@ -71,7 +71,7 @@ class Experiment:
     teacher_budget: float = 1.0
     teacher_decays: bool = True
     budgets: tuple[float, ...] = (0.125, 0.25, 0.5, 1.0)
-    choice_budget: float = 0.5
+    choice_budgets: tuple[float, ...] = (0.125, 0.5)
 
     def arms(self) -> Iterator[tuple[Group, Arm]]:
         """Every arm with its group, the teacher not among them."""

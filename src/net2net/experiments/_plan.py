@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 from net2net.experiments._experiment import Arm, Experiment, Group
 from net2net.experiments._results import TEACHER, Results
@@ -76,19 +77,19 @@ class Costs:
 def jobs(experiment: Experiment, seeds: tuple[int, ...], costs: Costs, results: Results) -> Iterator[Job]:
     """All jobs of an experiment; the learning rates are those that the results choose."""
 
-    def choice(budget: float) -> tuple[tuple[float, float], ...]:
-        return tuple((budget, rate) for rate in experiment.rates)
+    def choice(*budgets: float) -> tuple[tuple[float, float], ...]:
+        return tuple(product(budgets, experiment.rates))
 
     def final(arm: str, budgets: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
-        rate = chosen_rate(results, arm)
-        return tuple((budget, math.nan if rate is None else rate) for budget in budgets)
+        rates = [chosen_rate(results, arm, budget) for budget in budgets]
+        return tuple((b, math.nan if rate is None else rate) for b, rate in zip(budgets, rates, strict=True))
 
     yield Job(TEACHER, "choice", CHOICE_SEED, choice(experiment.teacher_budget))
     for seed in (CHOICE_SEED, *seeds):
         yield Job(TEACHER, "final", seed, final(TEACHER, (experiment.teacher_budget,)))
     for group, arm in experiment.arms():
         grows = arm.kind != "scratch"
-        yield Job(arm.key, "choice", CHOICE_SEED, choice(experiment.choice_budget), CHOICE_SEED if grows else None)
+        yield Job(arm.key, "choice", CHOICE_SEED, choice(*experiment.choice_budgets), CHOICE_SEED if grows else None)
         for seed in seeds:
             yield Job(arm.key, "final", seed, final(arm.key, costs.budgets(group, arm)), seed if grows else None)
 
@@ -100,11 +101,19 @@ def ready(job: Job, finished: set[tuple[str, float, str, float, int]]) -> bool:
     return known and (job.teacher is None or job.teacher in teachers) and not job.keys <= finished
 
 
-def chosen_rate(results: Results, arm: str) -> float | None:
-    """The rate with the best score among an arm's choice runs; None until all of them are there."""
-    metric = results.header.metric
-    scores = {run.rate: run.score(metric) for run in results.runs if run.arm == arm and run.phase == "choice"}
+def choice_scores(results: Results, arm: str, budget: float) -> dict[float, float]:
+    """What the rates scored when an arm chose the one for a budget: those of the runs that are finished."""
+    header = results.header
+    budgets = (budget,) if arm == TEACHER else header.choice_budgets
+    at = max((b for b in budgets if b <= budget), default=min(budgets))
+    runs = [run for run in results.runs if run.arm == arm and run.phase == "choice" and abs(run.budget - at) < 1e-6]
+    return {run.rate: run.score(header.metric) for run in runs}
+
+
+def chosen_rate(results: Results, arm: str, budget: float) -> float | None:
+    """The rate with the best score among an arm's choice runs for a budget; None until all of them are there."""
+    scores = choice_scores(results, arm, budget)
     if set(scores) != set(results.header.rates):
         return None
-    sign = 1 if metric == "accuracy" else -1
+    sign = 1 if results.header.metric == "accuracy" else -1
     return max(scores, key=lambda rate: sign * scores[rate] if math.isfinite(scores[rate]) else -math.inf)

@@ -124,7 +124,6 @@ def language(size: Size) -> Experiment:
         teacher_budget=0.5,
         teacher_decays=False,
         budgets=(0.125, 0.25, 0.5),
-        choice_budget=0.25,
     )
 
 

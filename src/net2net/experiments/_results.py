@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ class Header:
         groups: name of the bigger network -> keys of the arms that train it; one for most experiments.
         budgets: the fractions at which arms end.
         rates: the learning rates that every arm chose from.
+        choice_budgets: at which it chose: a run has the rate of the largest of these that isn't above its own budget.
         seeds: of the reported runs.
         steps: of the bigger network from scratch at budget 1.
         settings: everything else that was set (preset, sizes, batch), for the record.
@@ -100,6 +101,7 @@ class Header:
     groups: Mapping[str, tuple[str, ...]]
     budgets: tuple[float, ...]
     rates: tuple[float, ...]
+    choice_budgets: tuple[float, ...]
     seeds: tuple[int, ...]
     steps: int
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -130,7 +132,7 @@ def read(file: Path) -> Results:
     lines = file.read_text().splitlines()
     try:
         header = json.loads(lines[0])
-        for name in ("budgets", "rates", "seeds"):
+        for name in ("budgets", "rates", "choice_budgets", "seeds"):
             header[name] = tuple(header[name])
         header["groups"] = {name: tuple(keys) for name, keys in header["groups"].items()}
         found = Header(**header)
@@ -147,23 +149,28 @@ def read(file: Path) -> Results:
 
 
 def start_file(file: Path, header: Header) -> Results:
-    """Begin a results file, or go on with the one that is there.
+    """Begin a results file, or go on with the one that is there; more seeds than it has may be asked for.
 
     Raises:
         OptionError: the file is of an experiment with other settings.
     """
+    runs: tuple[Run, ...] = ()
     if file.exists():
         found = read(file)
-        if _plain(found.header) != _plain(header):
+        if _plain(found.header) == _plain(header):
+            return found
+        if _plain(replace(found.header, seeds=())) != _plain(replace(header, seeds=())) or not set(
+            found.header.seeds
+        ) <= set(header.seeds):
             raise OptionError(
                 f"{file} holds results of other settings; give the same ones to go on, or name another output folder."
             )
-        return found
+        runs = found.runs
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".new")
-    partial.write_text(json.dumps(asdict(header)) + "\n")
+    partial.write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in (header, *runs)))
     partial.rename(file)
-    return Results(header, ())
+    return Results(header, runs)
 
 
 def append(file: Path, run: Run) -> None:

@@ -110,6 +110,7 @@ def header_of(experiment: Experiment, task: Task, seeds: tuple[int, ...]) -> Hea
         groups={group.name: tuple(arm.key for arm in group.arms) for group in experiment.groups},
         budgets=experiment.budgets,
         rates=experiment.rates,
+        choice_budgets=experiment.choice_budgets,
         seeds=seeds,
         steps=experiment.steps,
         settings={
@@ -118,7 +119,6 @@ def header_of(experiment: Experiment, task: Task, seeds: tuple[int, ...]) -> Hea
             "arms": {arm.key: {"kind": arm.kind, **arm.options} for _, arm in experiment.arms()},
             "teacher_budget": experiment.teacher_budget,
             "teacher_decays": experiment.teacher_decays,
-            "choice_budget": experiment.choice_budget,
             **task.settings,
         },
         version=net2net.__version__,
