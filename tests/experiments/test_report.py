@@ -1,142 +1,181 @@
-"""What results say: crossings, intervals, censored seeds, and the files that show them."""
+"""The files that show an experiment, and the sentences on them."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from net2net.experiments import Header, Point, Results, Run, findings, summarise, write_report
-from net2net.experiments._report import markdown
-from net2net.experiments._statistics import Reach, crossing, interval
+from made_up_results import LABELS, realistic, results_of
+from net2net.experiments import Results, cells, findings, read, summarise, write_report
+from net2net.experiments._looks import look
+from net2net.experiments._page import command
+from net2net.experiments._results import append, start_file
+from net2net.experiments._tables import cost_cells, markdown, rate_cells, score_cells
 
-BUDGETS = (0.25, 0.5, 1.0)
-# Final accuracies at the budgets, before training, per seed; scratch has equal compute (1.4) too.
-SCORES = {
-    "net2net": [(0.80, 0.84, 0.88, 0.91), (0.79, 0.85, 0.89, 0.92)],
-    "random_pad": [(0.30, 0.80, 0.84, 0.86), (0.20, 0.81, 0.85, 0.91)],
-    "scratch": [(0.10, 0.70, 0.80, 0.87, 0.90), (0.10, 0.72, 0.82, 0.89, 0.90)],
-}
-
-
-def run(arm: str, budget: float, phase: str, seed: int, start: float, end: float, rate: float = 0.1) -> Run:
-    steps = round(100 * budget)
-    points = tuple(
-        Point(i * steps // 4, None if i == 0 else 1 - s, None if i == 0 else s, 1 - s, s)
-        for i, s in enumerate(start + (end - start) * i / 4 for i in range(5))
-    )
-    flops = 1e6 if arm in ("teacher", "continued") else 2e6
-    return Run(arm, budget, phase, rate, steps, seed, flops, 0.01, 1000, 1e-8 if arm == "net2net" else None, points)
+SCRATCH = [(0.10, 0.70, 0.80, 0.87, 0.90), (0.10, 0.72, 0.82, 0.89, 0.90)]
+# Differences to scratch and to each other that hardly depend on the seed.
+WINS = [(0.80, 0.88, 0.90, 0.93), (0.80, 0.88, 0.90, 0.9501)]
+LOSES = [(0.80, 0.80, 0.80, 0.81), (0.80, 0.80, 0.80, 0.8301)]
+HALF = [(0.30, 0.80, 0.84, 0.86), (0.20, 0.81, 0.85, 0.91)]
 
 
-@pytest.fixture
-def results() -> Results:
-    labels = {"net2net": "Net2Net <default>", "random_pad": "Random pad", "scratch": "Random initialisation"}
-    header = Header(
-        "wider", "Wider", "made up", "accuracy", {**labels, "teacher": "Teacher"},
-        {"standard": tuple(labels)}, BUDGETS, (0.1, 0.01), (1, 2), 100,
-    )  # fmt: skip
-    runs = []
-    for arm, seeds in SCORES.items():
-        runs += [run(arm, 0.5, "choice", 1000, 0.1, 0.8 - i / 10, rate) for i, rate in enumerate(header.rates)]
-        for seed, (start, *ends) in enumerate(seeds, start=1):
-            runs += [run(arm, b, "final", seed, start, end) for b, end in zip((*BUDGETS, 1.4), ends, strict=False)]
-    runs += [run("teacher", 0.8, "choice", 1000, 0.1, 0.8, rate) for rate in header.rates]
-    runs += [run("teacher", 0.8, "final", seed, 0.1, 0.8) for seed in (1000, 1, 2)]
-    return Results(header, tuple(runs))
+def sentences(**scores: list[tuple[float, ...]]) -> str:
+    return " ".join(findings(summarise(results_of({**scores, "scratch": SCRATCH})).groups[0], "accuracy"))
 
 
-def test_ratios_to_scratch(results: Results) -> None:
-    (group,) = summarise(results).groups
-    ours, pad, scratch = group.arms
-    assert group.target.mean == pytest.approx(0.88) and group.teacher_flops == pytest.approx(0.4)
-    # Seed 1 is at the target at budget 1/2; seed 2 is three quarters of the way from 0.85 (1/4) to 0.89 (1/2).
-    assert ours.steps.ratios == pytest.approx((0.5, 0.25 * 2**0.75))
-    assert ours.flops_counted.ratios == pytest.approx([0.4 + r for r in ours.flops.ratios])
-    assert pad.steps.reached == 1 and pad.steps.interval is None and math.inf in pad.steps.ratios
-    assert scratch.steps.ratios == (1.0, 1.0) and scratch.flops_counted.ratios == (1.0, 1.0)
-    assert ours.to_scratch.mean == pytest.approx(0.035) and ours.to_equal.mean == pytest.approx(0.015)
-    assert ours.lowest == 0.0 and ours.error == 1e-8 and ours.rate == 0.1
-    assert [arm.key for arm in group.best] == ["net2net", "random_pad"]
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(realistic("loss", ("wider", "deeper"), seeds=2), folder)
+    return folder
 
 
-def test_lower_is_better_for_a_loss(results: Results) -> None:
-    flipped = Results(replace(results.header, metric="loss"), results.runs)  # the losses are 1 - accuracy
-    a, b = summarise(results).groups[0], summarise(flipped).groups[0]
-    for ours, theirs in zip(a.arms, b.arms, strict=True):
-        assert theirs.steps.ratios == pytest.approx(ours.steps.ratios)
-        assert theirs.to_scratch.mean == pytest.approx(ours.to_scratch.mean)
+def test_the_files(folder: Path) -> None:
+    figures = {f"{kind}-{group}.{end}" for kind in ("curves", "compute") for group in ("wider", "deeper")
+               for end in ("svg", "png")}  # fmt: skip
+    assert {file.name for file in folder.iterdir()} == {"report.html", "table.md", "summary.json", *figures}
+    summary = summarise(realistic("loss", ("wider", "deeper"), seeds=2))
+    assert json.loads((folder / "summary.json").read_text()) == summary.as_json()
+    assert (folder / "table.md").read_text() == markdown(summary)
 
 
-def test_what_is_missing_is_named(results: Results, tmp_path: Path) -> None:
-    header = results.header
-    some = Results(header, tuple(r for r in results.runs if r.arm != "random_pad" or r.phase == "choice"))
-    summary = write_report(some, tmp_path)
-    assert summary.missing == ("random_pad",) and "random_pad" in (tmp_path / "report.html").read_text()
-    nothing = write_report(Results(header, ()), tmp_path / "new")
-    assert nothing.groups == () and set(nothing.missing) == set(header.arms)
+def test_the_figures_are_small_and_the_same_for_the_same_numbers(folder: Path, tmp_path: Path) -> None:
+    write_report(realistic("loss", ("wider", "deeper"), seeds=2), tmp_path)
+    for file in folder.glob("*.svg"):
+        text = file.read_bytes()
+        assert len(text) < 150_000 and text == (tmp_path / file.name).read_bytes()
+        assert not re.search(rb' d="[^"]*\d\.\d{3}', text)
+    one, other = ((folder / f"compute-{name}.svg").read_text() for name in ("wider", "deeper"))
+    assert one != other
 
 
-def test_the_files(results: Results, tmp_path: Path) -> None:
-    summary = write_report(results, tmp_path)
-    names = {"report.html", "table.md", "summary.json"}
-    names |= {f"{kind}-standard.{end}" for kind in ("curves", "compute") for end in ("svg", "png")}
-    assert {file.name for file in tmp_path.iterdir()} == names
+def test_the_figures_show_every_arm_and_numbers_as_they_are(folder: Path) -> None:
+    for kind in ("curves", "compute"):
+        figure = (folder / f"{kind}-wider.svg").read_text()
+        for arm in LABELS:
+            assert f">{LABELS[arm]}</text>" in figure and look(arm, "")[0] in figure
+        assert ">Where the teacher ended</text>" in figure
+    assert ">1/8</text>" in (folder / "compute-wider.svg").read_text()
+
+
+def test_the_page_loads_nothing(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    assert not re.search(r"""(src|href)\s*=\s*["']?(?!["']?#)""", page)
+    assert not re.search(r"@import|url\((?!#)|<script|<link|<iframe", page)
+    assert not re.search(r"https?://", re.sub(r'xmlns(:\w+)?="[^"]*"', "", page))
+
+
+def test_no_two_figures_of_the_page_share_what_they_refer_to(folder: Path) -> None:
+    figures = re.findall(r"<svg.*?</svg>", (folder / "report.html").read_text(), re.DOTALL)
+    paths = [set(re.findall(r"url\(#(\w+)\)", figure)) for figure in figures]
+    assert len(figures) == 4 and all(paths)
+    assert len(set.union(*paths)) == sum(map(len, paths))
+
+
+def test_the_page_shows_what_was_measured(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    summary = summarise(realistic("loss", ("wider", "deeper"), seeds=2))
+    for group in summary.groups:
+        for line in findings(group, "loss"):
+            assert line.replace("'", "&#x27;") in page
+        for table in (cells, score_cells, cost_cells, rate_cells):
+            headers, rows = table(group, summary)
+            assert all(len(row) == len(headers) for row in rows)
+            assert all(f">{cell}</td>" in page for row in rows for cell in row[1:])
+    assert "made-up images" in page and "net2net reproduce wider" in page and "middle of its training" in page
+
+
+def test_labels_are_escaped(tmp_path: Path) -> None:
+    results = results_of({"net2net": WINS, "scratch": SCRATCH})
+    header = replace(results.header, arms={**results.header.arms, "net2net": "<b>Ours</b> & more"})
+    write_report(Results(header, results.runs), tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "Net2Net &lt;default&gt;" in page and "<default>" not in page
-    assert "http" not in page.replace("http://www.w3.org", "")  # it loads nothing
-    found = json.loads((tmp_path / "summary.json").read_text())
-    assert found == summary.as_json()
-    assert found["groups"][0]["arms"][1]["steps"]["ratios"].count(None) == 1
-    first = {file.name: file.read_bytes() for file in tmp_path.glob("*.svg")}
-    assert all(len(text) < 150_000 for text in first.values())
-    write_report(results, tmp_path)
-    assert first == {file.name: file.read_bytes() for file in tmp_path.glob("*.svg")}
+    assert "&lt;b&gt;Ours&lt;/b&gt; &amp; more" in page and "<b>Ours" not in page
 
 
-def test_sentences_follow_the_numbers(results: Results) -> None:
-    text = " ".join(findings(summarise(results).groups[0], "accuracy"))
-    assert "held; less than all with the teacher counted: held" in text
-    assert "Random pad gets there within its largest budget with 1 of 2 seeds" in text
-    worse = tuple(
-        replace(r, points=tuple(replace(p, accuracy=p.accuracy - 0.3) for p in r.points)) if r.arm == "net2net" else r
-        for r in results.runs
+def test_a_results_file_that_was_read_gives_the_same_report(tmp_path: Path) -> None:
+    results = results_of({"net2net": WINS, "scratch": SCRATCH})
+    start_file(tmp_path / "results.jsonl", results.header)
+    for run in results.runs:
+        append(tmp_path / "results.jsonl", run)
+    assert summarise(read(tmp_path / "results.jsonl")) == summarise(results)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    results = results_of({"net2net": WINS, "random_pad": HALF, "scratch": SCRATCH})
+    some = tuple(r for r in results.runs if r.arm != "random_pad" or (r.phase, r.seed) == ("final", 1))
+    write_report(Results(results.header, some), tmp_path)
+    for name in ("report.html", "table.md"):
+        assert "Not finished: Random pad (1 of 2 seeds)." in (tmp_path / name).read_text()
+    summary = summarise(Results(results.header, some))
+    assert [row[0] for row in cells(summary.groups[0], summary)[1]] == [LABELS["net2net"], LABELS["scratch"]]
+    nothing = write_report(Results(results.header, ()), tmp_path / "new")
+    assert nothing.groups == () and "nothing to compare yet" in (tmp_path / "new" / "report.html").read_text()
+    assert not list((tmp_path / "new").glob("*.svg"))
+
+
+def test_goals_that_are_held() -> None:
+    text = sentences(net2net=WINS, random_pad=LOSES)
+    assert (
+        "Goal of at most 0.5 with the teacher free: held; goal of less than 1 with the teacher counted: held." in text
     )
-    summary = summarise(Results(results.header, worse))
-    text = " ".join(findings(summary.groups[0], "accuracy"))
-    assert "missed; less than all with the teacher counted: missed" in text and "behind" in text
-    assert "Best at the end: Random pad" in text
-    assert "not reached (0 of 2 seeds)" in markdown(summary)
+    assert "ends ahead of random initialisation with its full budget" in text
+    assert (
+        "Best way to grow at the longest budget: Net2Net, silent new units, 94.0 ± 12.8 %; behind it: Random pad."
+        in text
+    )
+    assert "Random pad never reaches that score within its budgets." in text
 
 
-def test_a_single_seed_has_no_interval(results: Results) -> None:
-    alone = Results(replace(results.header, seeds=(1,)), tuple(r for r in results.runs if r.seed != 2))
+def test_goals_that_are_missed() -> None:
+    text = sentences(net2net=LOSES, random_pad=WINS)
+    assert "never reaches the score that random initialisation ends at within its budgets" in text
+    assert "teacher free: missed; goal of less than 1 with the teacher counted: missed." in text
+    assert "ends behind random initialisation with its full budget" in text
+    assert "Best way to grow at the longest budget: Random pad" in text
+    assert "behind it: Net2Net, silent new units" in text
+
+
+def test_goals_that_are_held_on_average_only() -> None:
+    text = sentences(net2net=[(0.80, 0.84, 0.88, 0.91), (0.79, 0.85, 0.89, 0.92)])
+    assert "teacher free: held on average, not by the whole interval" in text
+
+
+def test_where_random_initialisation_catches_up() -> None:
+    text = sentences(net2net=[(0.80, 0.84, 0.81, 0.80), (0.80, 0.8601, 0.81, 0.8201)])
+    where = re.search(r"after as many steps, .* is (.*) of the full budget", text)
+    assert where is not None
+    assert re.sub(r" \([^)]*\)", "", where[1]) == "ahead at 1/4; level at 1/2; behind at 1"
+
+
+def test_some_seeds_are_not_all() -> None:
+    text = sentences(net2net=WINS, random_pad=HALF)
+    assert "Random pad in 1 of 2 seeds reaches that score with 0.71 of its steps" in text
+    summary = summarise(results_of({"net2net": WINS, "random_pad": HALF, "scratch": SCRATCH}))
+    assert "0.71 (1 of 2 seeds)" in markdown(summary)
+
+
+def test_one_seed_claims_nothing() -> None:
+    alone = results_of({"net2net": WINS[:1], "random_pad": LOSES[:1], "scratch": SCRATCH[:1]}, teacher=(0.8,))
     summary = summarise(alone)
-    assert math.isnan(summary.groups[0].target.half) and "±" not in markdown(summary)
-    assert "Best at the end" not in markdown(summary)
+    assert "±" not in markdown(summary) and "one seed can't say whether that is chance" in markdown(summary)
 
 
-@given(st.lists(st.floats(0.01, 1), min_size=3, max_size=3), st.floats(0, 3))
-def test_a_crossing_is_where_the_score_is_the_target(rises: list[float], target: float) -> None:
-    scores = [0.0, *(sum(rises[: i + 1]) for i in range(3))]
-    found = crossing((0.0, *BUDGETS), scores, target)
-    assert (found == math.inf) == (target > scores[-1])
-    if found == math.inf:
-        return
-    for budget, score in zip((0.0, *BUDGETS), scores, strict=True):
-        assert (budget < found) <= (score < target) + 1e-9 and (score <= target) >= (budget <= found * (1 - 1e-9))
+def test_a_diverged_arm_is_shown_as_such(tmp_path: Path) -> None:
+    nan = math.nan
+    some = {"net2net": WINS, "random_pad": [(0.3, nan, 0.8, nan), (0.2, 0.8, 0.85, 0.91)], "scratch": SCRATCH}
+    write_report(results_of(some), tmp_path)
+    assert "diverged" in (tmp_path / "table.md").read_text() and "nan" not in (tmp_path / "table.md").read_text()
 
 
-def test_a_fall_below_the_target_later_does_not_count() -> None:
-    assert crossing((0, 0.25, 0.5, 1), (0.1, 0.9, 0.2, 0.8), 0.5) == pytest.approx(0.125)
-    assert crossing((0, 0.5), (0.6, 0.2), 0.5) == 0
-
-
-def test_intervals() -> None:
-    assert interval([1.0, 2.0, 4.0]).half == pytest.approx(4.303 * 1.5275 / math.sqrt(3), rel=1e-3)
-    assert Reach((0.5, math.inf)).interval is None and str(Reach((0.5, math.inf))) == "reached by 1 of 2 seeds"
+def test_the_command_repeats_the_settings() -> None:
+    header = results_of({"scratch": SCRATCH}).header
+    assert command(header) == "net2net reproduce wider --data DATA --seeds 2 --steps 100"
+    assert (
+        command(replace(header, seeds=(5, 6))) == "net2net reproduce wider --data DATA --seeds 2 --seed 4 --steps 100"
+    )

@@ -6,11 +6,12 @@ from net2net.experiments._images import Examples, ImageData, from_datasets, load
 from net2net.experiments._inception import Inception, InceptionShape
 from net2net.experiments._language import Language, LanguageShape
 from net2net.experiments._recipes import RECIPES, SIZES
-from net2net.experiments._report import cells, write_report
+from net2net.experiments._report import write_report
 from net2net.experiments._reproduce import reproduce
 from net2net.experiments._results import Header, Point, Results, Run, read
 from net2net.experiments._runner import carry_out
-from net2net.experiments._statistics import Summary, summarise
+from net2net.experiments._summary import Summary, summarise
+from net2net.experiments._tables import cells
 from net2net.experiments._tasks import ImageTask, Task, TextTask
 from net2net.experiments._text import TextData, load_text
 

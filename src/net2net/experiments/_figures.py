@@ -1,162 +1,196 @@
-"""The figures of an experiment: learning curves, and what a score takes."""
+"""The figures of an experiment: learning curves, and final scores against compute."""
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from net2net.errors import MissingExtraError
-from net2net.experiments._results import TEACHER, Results, Run
-from net2net.experiments._statistics import GroupSummary, Summary, equal_budget, is_grown
+from net2net.experiments._looks import INK, dress, legend, look, new_figure
+from net2net.experiments._results import CONTINUED, SCRATCH, TEACHER, Results, Run
+from net2net.experiments._summary import ArmSummary, GroupSummary, equal_runs, is_grown, longest
+from net2net.experiments._words import part
 
-# Colours that readers with colour-blindness tell apart (Okabe and Ito), by the kind of an arm.
-COLOURS = {
-    "net2net": "#0072b2",
-    "paper": "#e69f00",
-    "hypercloning": "#e69f00",
-    "copies": "#d55e00",
-    "stack": "#d55e00",
-    "random_pad": "#cc79a7",
-    "random": "#cc79a7",
-    "zero_random": "#56b4e9",
-    "g_zero": "#8f7d00",
-    "scratch": "#009e73",
-    "continued": "#777777",
-    TEACHER: "#1f2933",
-}
-_INK, _FAINT = "#1f2933", "#d5dae1"
-Axis = tuple[str, Callable[[Run], float]]
-_AXES: tuple[Axis, ...] = (
-    ("training steps", lambda run: 1.0),
-    ("FLOPs", lambda run: run.flops),
-    ("seconds on one core", lambda run: run.seconds),
-)
+_DOTTED, _DASHED = (0, (1, 2)), (0, (4, 2))
+# So much of the range below the arms that grew is left to those that start low; the rest is cut off.
+_ROOM = 0.8
 
 
-def colour(key: str, group: str) -> str:
-    """The colour of an arm: the same in every experiment."""
-    return COLOURS.get(key.removesuffix(f"_{group}"), _INK)
-
-
-def learning_curves(results: Results, summary: Summary, group: GroupSummary) -> Any:
+def learning_curves(results: Results, group: GroupSummary) -> Any:
     """Training and validation scores of the longest runs, against steps, FLOPs and time.
 
-    In FLOPs and time grown networks begin where the teacher, whose curve is shown, ended.
+    In FLOPs and time what grew begins where the teacher, whose curve is shown, ended, and random initialisation is the
+    run at equal compute. In steps it does so only if growth is in the middle of a training run.
     """
     header = results.header
-    figure = _figure(12.5, 7.2)
-    panels = figure.subplots(2, len(_AXES), sharey="row")
+    figure = new_figure(12.6, 7.4)
+    panels = figure.subplots(2, 3, sharey="row", sharex="col")
+    scratch = next(arm.key for arm in group.arms if arm.key.startswith(SCRATCH))
     teachers = [run for run in results.final(TEACHER) if run.seed in header.seeds]
-    for column, (title, cost) in enumerate(_AXES):
-        for row, part in enumerate((f"train_{header.metric}", header.metric)):
+    middle = header.settings.get("teacher_decays") is False
+    shown = [arm for arm in group.arms if arm.key != scratch]
+    runs = {arm.key: longest(results, arm.key) for arm in shown}
+    equal = equal_runs(results, scratch)
+    finals = teachers, equal, results.final(scratch, 1.0)
+    time, unit = _time([*teachers, *equal])
+    flops, power = _flops(equal)
+    columns: Sequence[tuple[str, Callable[[Run], float], bool]] = (
+        ("training steps", lambda run: 1.0, middle),
+        (f"FLOPs, in {power}", flops, True),
+        (f"{unit} of training", time, True),
+    )
+    for column, (title, cost, offset) in enumerate(columns):
+        begin = teachers[0].steps * _median(cost, teachers) if offset else 0.0
+        reference = equal if column else results.final(scratch, 1.0)
+        for row, name in enumerate((f"train_{header.metric}", header.metric)):
             panel = panels[row][column]
-            before = teachers[0].steps * cost(teachers[0]) if column else 0.0
-            if column:
-                _band(panel, teachers, part, cost, 0.0, COLOURS[TEACHER], "The teacher", dashed=True)
+            dress(panel, header.metric)
+            _level(panel, group.teacher.score.mean, INK, _DOTTED, "Where the teacher ended")
+            if offset:
+                _curve(panel, teachers, name, cost, 0.0, look(TEACHER, "")[0], "The teacher", _DASHED)
             for arm in group.arms:
-                runs = _longest(results, arm.key)
-                begin = 0.0 if arm.key.startswith("scratch") else before
-                if arm.key.startswith("continued") and not column:
+                if arm.key.startswith(CONTINUED) and not column:
                     continue  # its steps are cheaper ones
-                _band(panel, runs, part, cost, begin, colour(arm.key, group.name), arm.label)
-            if row:
-                panel.axhline(group.teacher.mean, color=_INK, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
-                panel.set_xlabel(title)
-            if not column:
-                panel.set_ylabel(f"{'validation' if row else 'training'} {header.metric}")
-            _dress(panel)
-    for row in (0, 1):
-        _zoom(panels[row], header.metric)
-    _legend(figure, panels[1][1])
+                mine = reference if arm.key == scratch else runs[arm.key]
+                start = 0.0 if arm.key == scratch else begin
+                _curve(panel, mine, name, cost, start, look(arm.key, group.name)[0], arm.label)
+            panel.set_xlim(left=0)
+        panels[1][column].set_xlabel(title)
+        panels[0][column].set_title(f"Against {('steps', 'FLOPs', 'time')[column]}", loc="left", fontsize=11)
+    for row, name in enumerate(("training", "validation")):
+        panels[row][0].set_ylabel(_axis(name, header.metric))
+        own = f"train_{header.metric}" if row == 0 else header.metric
+        grown = [run for arm in shown if is_grown(arm.key) for run in runs[arm.key]]
+        values = [getattr(p, own) for run in grown for p in run.points if getattr(p, own) is not None]
+        ends = [getattr(run.points[-1], own) for some in (*finals, *runs.values()) for run in some]
+        panels[row][0].set_ylim(*_limits(values, ends, header.metric))
+    legend(figure, [panels[1][2], *panels[1][:2]])
     return figure
 
 
-def compute(results: Results, summary: Summary, group: GroupSummary) -> Any:
+def compute(results: Results, group: GroupSummary) -> Any:
     """The score at the end of whole runs against their FLOPs: the teacher free, and counted."""
-    header = results.header
-    figure = _figure(11, 4.6)
+    metric = results.header.metric
+    figure = new_figure(11.4, 5.2)
     panels = figure.subplots(1, 2, sharey=True)
-    teacher = next(run for run in results.final(TEACHER) if run.seed in header.seeds)
     for counted, panel in enumerate(panels):
-        for arm in group.arms:
-            runs = results.final(arm.key)
-            points = []
-            for budget, end in arm.ends.items():
-                run = next(run for run in runs if run.budget == budget)
-                extra = teacher.steps * teacher.flops if counted and not arm.key.startswith("scratch") else 0.0
-                points.append((run.steps * run.flops + extra, end))
-            shade = colour(arm.key, group.name)
-            panel.errorbar(
-                [x for x, _ in points], [y.mean for _, y in points],
-                yerr=None if any(y.half != y.half for _, y in points) else [y.half for _, y in points],
-                color=shade, marker="o" if is_grown(arm.key) else "s", markersize=4.5, linewidth=1.8, capsize=2.5,
-                elinewidth=1, label=arm.label, zorder=3,
-            )  # fmt: skip
-        panel.axhline(
-            group.teacher.mean, color=_INK, linewidth=1, linestyle=(0, (1, 2)), label="The teacher at its end"
+        dress(panel, metric)
+        _level(panel, group.teacher.score.mean, INK, _DOTTED, "Where the teacher ended")
+        level = "Random initialisation with its full budget"
+        _level(panel, group.scratch.score.mean, look(SCRATCH, "")[0], _DASHED, level)
+        for number, arm in enumerate(group.arms):
+            _ends(panel, arm, group, counted * group.teacher_share, number - len(group.arms) // 2)
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter(lambda value, _: part(value))
+        panel.set_xlabel(
+            "FLOPs of the run" + (" and its teacher" if counted else "") + ", relative to random initialisation"
         )
-        panel.axhline(group.target.mean, color=COLOURS["scratch"], linewidth=0.8, linestyle=(0, (5, 3)), zorder=1)
-        panel.set_xscale("log")
-        panel.set_xlabel(f"FLOPs of the run{', and of the teacher' if counted else ''}")
-        panel.set_title("Teacher counted" if counted else "Teacher free", loc="left", fontsize=10)
-        _dress(panel)
-    panels[0].set_ylabel(f"final validation {header.metric}")
-    _legend(figure, panels[0])
+        panel.set_title("Teacher counted" if counted else "Teacher free", loc="left", fontsize=11)
+    grown = [end for arm in group.arms if is_grown(arm.key) for end in arm.ends.values()]
+    fixed = [ref.score.mean for ref in (group.scratch, group.equal, group.teacher)]
+    shown = [*grown, group.equal.score]
+    values = fixed + [edge for end in shown for edge in (end.mean, *_within(end, grown))]
+    low, high = _range(values)
+    others = _finite(end.mean for arm in group.arms if not is_grown(arm.key) for end in arm.ends.values())
+    room = _ROOM * (high - low)
+    if metric == "accuracy":
+        low = max(min([low, *others]), low - room)
+    else:
+        high = min(max([high, *others]), high + room)
+    margin = 0.04 * (high - low)
+    panels[0].set_ylim(low - margin, high + margin)
+    panels[0].set_ylabel(f"final {_axis('validation', metric)}")
+    legend(figure, panels[:1])
     return figure
 
 
-def _longest(results: Results, key: str) -> list[Run]:
-    """The runs of an arm at its longest budget; of scratch at equal compute."""
-    runs = results.final(key)
-    budget = equal_budget(results, key) if key.startswith("scratch") else max(run.budget for run in runs)
-    return [run for run in runs if run.budget == budget]
-
-
-def _band(
-    panel: Any, runs: list[Run], part: str, cost: Callable[[Run], float], begin: float, shade: str, label: str,
-    dashed: bool = False,
-) -> None:  # fmt: skip
-    """The mean of the seeds, in a band from the lowest to the highest."""
-    points = [[p for p in run.points if getattr(p, part) is not None] for run in runs]
-    each = statistics.median(cost(run) for run in runs)
-    x = [begin + p.step * each for p in points[0]]
-    columns = list(zip(*([getattr(p, part) for p in some] for some in points), strict=True))
-    panel.fill_between(x, [min(c) for c in columns], [max(c) for c in columns], color=shade, alpha=0.15, linewidth=0)
-    style = (0, (4, 2)) if dashed else "-"
-    panel.plot(x, [statistics.fmean(c) for c in columns], color=shade, linewidth=1.7, linestyle=style, label=label)
-
-
-def _zoom(panels: Any, metric: str) -> None:
-    """The part of the range in which the arms differ: without the first points of random networks."""
-    values = sorted(v for panel in panels for line in panel.get_lines() for v in line.get_ydata())
-    if metric == "accuracy":
-        low, high = values[len(values) // 8], values[-1]
+def _ends(panel: Any, arm: ArmSummary, group: GroupSummary, teacher: float, place: int) -> None:
+    colour, marker = look(arm.key, group.name)
+    scratch = arm.scratch is None
+    each = arm.step_flops / group.scratch.flops
+    steps = group.scratch.steps / group.scratch.budget
+    if arm.key.startswith(CONTINUED):  # as many of its cheaper steps as take the students' FLOPs
+        x = [budget + teacher for budget in arm.ends]
     else:
-        low, high = values[0], values[-1 - len(values) // 8]
-    margin = 0.06 * (high - low)
-    panels[0].set_ylim(low - margin, high + margin)
+        x = [budget * steps * each + (0.0 if scratch else teacher) for budget in arm.ends]
+    moved = [v * 1.012 ** (0 if scratch else place) for v in x]  # so that bars don't hide each other
+    means, halves = [e.mean for e in arm.ends.values()], [e.half for e in arm.ends.values()]
+    style = {"color": colour, "linewidth": 1.9, "label": arm.label, "zorder": 3, "marker": marker, "markersize": 5.5}
+    if any(map(math.isnan, halves)):
+        panel.plot(moved, means, **style)
+    else:
+        panel.errorbar(moved, means, yerr=halves, capsize=2.5, elinewidth=1, **style)
+    if scratch:
+        equal = max(range(len(x)), key=lambda i: -abs(list(arm.ends)[i] - group.equal.budget))
+        panel.plot(x[equal], means[equal], "s", markersize=11, fillstyle="none", color=colour, zorder=4,
+                   label="Random initialisation at equal compute", linestyle="none")  # fmt: skip
 
 
-def _figure(width: float, height: float) -> Any:
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError("figures need matplotlib: install net2net[experiments].") from error
-    # Text stays text: a tenth of the size, and it can be searched.
-    matplotlib.rcParams["svg.fonttype"] = "none"
-    matplotlib.rcParams["svg.hashsalt"] = "net2net"
-    return Figure(figsize=(width, height), layout="constrained", dpi=110)
+def _curve(
+    panel: Any, runs: list[Run], name: str, cost: Callable[[Run], float], begin: float, colour: str, label: str,
+    line: Any = "-",
+) -> None:  # fmt: skip
+    """The mean of the seeds, in a band from the lowest to the highest, with a dot at its end."""
+    points = [[p for p in run.points if getattr(p, name) is not None] for run in runs]
+    each = _median(cost, runs)
+    x = [begin + p.step * each for p in points[0]]
+    columns = list(zip(*([getattr(p, name) for p in some] for some in points), strict=True))
+    if len(runs) > 1:
+        low, high = [min(c) for c in columns], [max(c) for c in columns]
+        panel.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
+    means = [statistics.fmean(c) for c in columns]
+    panel.plot(x, means, color=colour, linewidth=1.8, linestyle=line, label=label, zorder=3)
+    panel.plot(x[-1], means[-1], "o", color=colour, markersize=4, zorder=4)
 
 
-def _dress(panel: Any) -> None:
-    panel.grid(color=_FAINT, linewidth=0.6)
-    panel.set_axisbelow(True)
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.tick_params(color=_FAINT, labelcolor=_INK, labelsize=8.5)
+def _level(panel: Any, value: float, colour: str, line: Any, label: str) -> None:
+    panel.axhline(value, color=colour, linewidth=1, linestyle=line, label=label)
 
 
-def _legend(figure: Any, panel: Any) -> None:
-    handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+def _limits(values: list[float], ends: list[float], metric: str) -> tuple[float, float]:
+    """What the arms that grew pass through, all but the worst first points, and where all end."""
+    some = sorted(_finite(values), reverse=metric != "accuracy")
+    kept = some[len(some) // 32 :] if some else []
+    low, high = _range([*kept, *ends])
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
+
+
+def _within(end: Any, ends: list[Any]) -> tuple[float, float]:
+    """An interval's edges, as far as it isn't so wide that the rest can't be read."""
+    low, high = _range([e.mean for e in ends])
+    room = max(high - low, 1e-9) / 2
+    return max(end.low, low - room), min(end.high, high + room)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    some = _finite(values)
+    if not some:
+        return 0.0, 1.0
+    low, high = min(some), max(some)
+    return (low, high) if high > low else (low - 0.01, high + 0.01)
+
+
+def _finite(values: Any) -> list[float]:
+    return [v for v in values if math.isfinite(v)]
+
+
+def _median(cost: Callable[[Run], float], runs: list[Run]) -> float:
+    return statistics.median(cost(run) for run in runs)
+
+
+def _flops(runs: list[Run]) -> tuple[Callable[[Run], float], str]:
+    exponent = math.floor(math.log10(max(run.steps * run.flops for run in runs)))
+    power = str(exponent).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return lambda run: run.flops / 10**exponent, f"10{power}"
+
+
+def _time(runs: list[Run]) -> tuple[Callable[[Run], float], str]:
+    whole = max(run.steps * run.seconds for run in runs)
+    unit, name = next((u, n) for u, n in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if whole >= 2 * u or u == 1)
+    return lambda run: run.seconds / unit, name
+
+
+def _axis(part_name: str, metric: str) -> str:
+    return f"{part_name} {metric}" + (" (nats a token)" if metric == "loss" else "")

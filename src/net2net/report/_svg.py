@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from html import escape
 from typing import Any
 
 
@@ -13,5 +14,12 @@ def svg(figure: Any, description: str) -> str:
     none = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=none)
     text = buffer.getvalue()
-    element = text[text.index("<svg") :].strip().replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
-    return re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2) + "\n"
+    start = f'<svg role="img" aria-label="{escape(description)}"'
+    element = text[text.index("<svg") :].strip().replace("<svg", start, 1)
+    element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
+    # A hundredth of a point can't be seen; digits beyond it are half of the file.
+    return re.sub(r'(?<= )(?:d|x|y)="[^"]*"', lambda found: _rounded(found[0]), element) + "\n"
+
+
+def _rounded(attribute: str) -> str:
+    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", attribute)
