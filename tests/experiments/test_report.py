@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from made_up_results import LABELS, realistic, results_of
-from net2net.experiments import Results, cells, findings, read, summarise, write_report
+from net2net.experiments import RECIPES, SIZES, Results, cells, findings, read, summarise, write_report
 from net2net.experiments._looks import look
 from net2net.experiments._page import command
 from net2net.experiments._results import append, start_file
@@ -61,6 +61,15 @@ def test_the_figures_show_every_arm_and_numbers_as_they_are(folder: Path) -> Non
             assert f">{LABELS[arm]}</text>" in figure and look(arm, "")[0] in figure
         assert ">Where the teacher ended</text>" in figure
     assert ">1/8</text>" in (folder / "compute-wider.svg").read_text()
+
+
+def test_the_arms_of_a_figure_look_different() -> None:
+    for recipe in RECIPES.values():
+        for group in recipe(SIZES["smoke"]).groups:
+            looks = [look(arm.key, group.name) for arm in group.arms]
+            for distinct in zip(*looks, strict=True):
+                assert len(set(distinct)) == len(group.arms)
+    assert look("net2net", "standard")[0] == "#0072b2" and look("mine", "standard") == look("mine_wider", "wider")
 
 
 def test_the_page_loads_nothing(folder: Path) -> None:

@@ -142,6 +142,8 @@ def test_what_is_missing_is_named_with_its_finished_seeds() -> None:
     summary = summarise(Results(MADE_UP.header, some))
     assert summary.missing == {"random_pad": 1}
     assert [arm.key for arm in summary.groups[0].arms] == ["net2net", "scratch", "continued"]
+    short = tuple(r for r in MADE_UP.runs if (r.arm, r.budget) != ("net2net", 1.0))
+    assert summarise(Results(MADE_UP.header, short)).missing == {"net2net": 0}
     without = tuple(r for r in MADE_UP.runs if r.arm != "scratch")
     assert summarise(Results(MADE_UP.header, without)).groups == ()
     assert set(summarise(Results(MADE_UP.header, ())).missing) == {*SCORES, "teacher"}

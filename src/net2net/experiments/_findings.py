@@ -72,7 +72,7 @@ def _start(arm: ArmSummary, metric: str) -> str:
         return f"{start} never falls below that."
     if math.isinf(arm.lowest):
         return f"{start} diverges."
-    return f"{start} falls by at most {fall(arm.lowest, metric)}{_unit(metric)}."
+    return f"{start} gets worse by at most {fall(arm.lowest, metric)}{_unit(metric)}."
 
 
 def _reaches(versus: Versus, what: str) -> str:

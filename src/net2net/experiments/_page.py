@@ -141,7 +141,9 @@ def _cards(group: GroupSummary, metric: str) -> str:
         ("The same, teacher counted", default.scratch.flops_counted, f"goal below {COUNTED_GOAL:g}: {counted}"),
     ]
     shown = [(title, ratio(value), note) for title, value, note in cards]
-    shown.append(("Lead over scratch, full budgets", lead(default.scratch.lead, metric), f"{unit}, teacher free"))
+    shown.append(
+        ("Lead over scratch, full budgets", lead(default.scratch.lead, metric), f"{unit}, with its longest budget")
+    )
     shown.append(("Lead over scratch, equal compute", lead(default.equal.lead, metric), f"{unit}, teacher counted"))
     inner = "".join(
         f'<div class="card"><p>{escape(title)}</p><strong>{_number(value)}</strong><small>{escape(note)}</small></div>'
