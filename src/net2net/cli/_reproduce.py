@@ -80,10 +80,10 @@ def _show(summary: Summary) -> None:
     console = Console()
     for group in summary.groups:
         headers, rows = cells(group, summary)
-        shown = [0, 1, *range(len(headers) - 5, len(headers))]  # the report has all columns
+        shown = [0, *range(len(headers) - 4, len(headers))]  # the report has all columns
         table = Table(title=group.name, title_justify="left", box=None, header_style="bold")
         for i in shown:
-            table.add_column(headers[i], justify="right" if i else "left", min_width=20 if i == 0 else 5)
+            table.add_column(headers[i], justify="right" if i else "left")
         for row in rows:
             table.add_row(*(Text(row[i]) for i in shown))
         console.print(table)
