@@ -34,7 +34,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / link if link else page
         assert link.startswith("http") or target.exists(), link
         headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE) if anchor else []
-        assert not anchor or anchor[1:] in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings], anchor
+        assert not anchor or anchor[1:] in [re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings], (
+            anchor
+        )
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.name)

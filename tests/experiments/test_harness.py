@@ -64,7 +64,9 @@ def test_an_interrupted_experiment_goes_on(tmp_path: Path) -> None:
     assert curves(again) == curves(whole) and len(again.runs) == len(whole.runs)
     assert len(read(file).runs) == len(whole.runs)
     more = reproduce("deeper", tmp_path, seeds=2, budget="smoke")
-    assert curves(again).items() <= curves(more).items() and len(more.final("net2net")) == 2 * len(again.final("net2net"))
+    assert curves(again).items() <= curves(more).items() and len(more.final("net2net")) == 2 * len(
+        again.final("net2net")
+    )
     for options in ({"seeds": 1}, {"seeds": 2, "steps": 8}):
         with pytest.raises(net2net.OptionError, match="other settings"):
             reproduce("deeper", tmp_path, budget="smoke", **options)  # type: ignore[arg-type]

@@ -68,7 +68,9 @@ def reproduce(
         raise OptionError(f"device={device!r} is not there; use 'cpu'.")
     recipe = RECIPES[experiment](size)
     if budget == "smoke":
-        recipe = replace(recipe, rates=recipe.rates[:_SMOKE_RATES], budgets=recipe.budgets[-2:], choice_budgets=recipe.budgets[-2:-1])
+        recipe = replace(
+            recipe, rates=recipe.rates[:_SMOKE_RATES], budgets=recipe.budgets[-2:], choice_budgets=recipe.budgets[-2:-1]
+        )
     return carry_out(
         recipe,
         task_of(experiment, size, data),

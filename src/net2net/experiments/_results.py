@@ -37,8 +37,8 @@ class Run:
     Attributes:
         arm: how it started; "teacher" for the teacher itself, "scratch" for a random initialisation, "continued" for
             the teacher that trains on without growing.
-        budget: the steps as a fraction of the steps that the bigger network gets from scratch; the teacher's and the
-            continued teacher's are fractions too, of its own cheaper steps.
+        budget: the steps as a fraction of the steps that the bigger network gets from scratch; for "continued" that of
+            the bigger network's run with the same FLOPs.
         phase: "choice" for a run whose score only chooses a learning rate, "final" for one that is reported.
         rate: the peak of the learning rate.
         steps: of this run.
@@ -168,7 +168,8 @@ def start_file(file: Path, header: Header) -> Results:
         runs = found.runs
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".new")
-    partial.write_text("".join(json.dumps(asdict(entry)) + "\n" for entry in (header, *runs)))
+    lines = [json.dumps(asdict(header)), *(json.dumps(asdict(run)) for run in runs)]
+    partial.write_text("".join(f"{line}\n" for line in lines))
     partial.rename(file)
     return Results(header, runs)
 
