@@ -136,8 +136,8 @@ def test_the_best_rate() -> None:
 
 
 def test_a_rate_is_chosen_at_the_nearest_budget_below() -> None:
-    runs = (
-        run_of("a", 0.2, 0.5, 0.125), run_of("a", 0.02, 0.7, 0.125), run_of("a", 0.2, 0.9), run_of("a", 0.02, 0.8))  # fmt: skip
+    short = (run_of("a", 0.2, 0.5, 0.125), run_of("a", 0.02, 0.7, 0.125))
+    runs = (*short, run_of("a", 0.2, 0.9), run_of("a", 0.02, 0.8))
     results = Results(replace(HEADER, choice_budgets=(0.125, 0.5)), runs)
     assert [chosen_rate(results, "a", b) for b in (0.05, 0.125, 0.25, 0.5, 1.0, 1.4)] == [0.02] * 3 + [0.2] * 3
 
