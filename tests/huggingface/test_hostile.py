@@ -561,6 +561,7 @@ def test_a_request_that_was_cut_off(folder: Path, tmp_path: Path, text: str) -> 
     (tmp_path / ".target.partial").mkdir()
     (tmp_path / ".target.partial" / "request.json").write_text(text)
     (tmp_path / ".target.partial" / "mine").write_text("old")
+    (tmp_path / ".target.partial" / "folder").mkdir()
     net2net.grow_checkpoint(folder, tmp_path / "target", {"num_hidden_layers": 4})
     assert not (tmp_path / "target" / "mine").exists()
     torch.testing.assert_close(logits(tmp_path / "target"), logits(folder))

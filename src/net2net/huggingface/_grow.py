@@ -227,9 +227,10 @@ def _prepare(
     text, request = json.dumps(wanted), partial / REQUEST
     if request.is_file() and request.read_text() == text:
         return
-    if partial.exists():
-        shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
+    # What tells whose folder it is goes last: the run may be stopped here too.
+    for file in sorted(partial.iterdir(), key=lambda file: file.name in (REQUEST, PLAN_FILE)):
+        shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
     request.write_text(text)
 
 
