@@ -56,8 +56,8 @@ class DepthOptions:
     def __post_init__(self) -> None:
         if self.init not in INITS:
             raise OptionError(f"init={self.init!r} is not known; use one of {', '.join(INITS)}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise OptionError(f"seed={self.seed!r} is no seed; use an int that is not negative.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise OptionError(f"seed={self.seed!r} is no seed; use an int from 0 to 2**63 - 1.")
 
 
 def deepen(

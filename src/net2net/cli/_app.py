@@ -19,6 +19,7 @@ from net2net.cli._summary import analysis_summary, verification_summary
 from net2net.cli._verify import compared
 from net2net.dimensions import analyze as analyze_model
 from net2net.errors import GrowthError, UnknownNameError
+from net2net.huggingface._hub import local_folder
 
 
 class _Commands(TyperGroup):
@@ -45,7 +46,8 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="FILE.py:FACTORY or MODULE:FACTORY, where FACTORY() makes the model, or a Hugging Face folder.",
+        help="FILE.py:FACTORY or MODULE:FACTORY, where FACTORY() makes the model, or a Hugging Face folder, or "
+        "the name of a model on its hub, OWNER/MODEL.",
     ),
 ]
 InputOption = Annotated[
@@ -76,6 +78,7 @@ def analyze(
 
     A Hugging Face folder needs its config.json only; no weights are read.
     """
+    source = str(local_folder(source, weights=False))
     with render.working("analysing"):
         analysis = analyze_model(*_pair(load(source, input, seed=seed, meta=True)))
     if as_json:
@@ -179,6 +182,7 @@ def grow(
         raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
     if target.exists():
         raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
+    source = str(local_folder(source))
     streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size, "optimizer": optimizer}
     more = {name: value for name, value in streamed.items() if value is not None}
     sizes = words_of_config(source, asked, bool(more)) if is_pretrained(source) and not input else None
@@ -220,6 +224,7 @@ def verify(
     Hugging Face folders of more than 1 GiB, or of different dtypes, are compared layer by layer, and never are in
     memory as a whole. Rounding to the narrower dtype is allowed for.
     """
+    teacher, student = (str(local_folder(source)) for source in (teacher, student))
     with render.working("loading and comparing"):
         verification = compared(teacher, student, input, weights, student_weights, seed)
     if as_json:

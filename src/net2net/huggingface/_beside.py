@@ -14,7 +14,7 @@ from net2net.verify import Verification
 # What a folder holds beside weights and config, and a bigger model uses unchanged.
 EXTRA_FILES = (
     "tokenizer*", "vocab*", "merges.txt", "*.model", "*.spm", "special_tokens_map.json", "added_tokens.json",
-    "chat_template*", "*processor_config.json", "generation_config.json",
+    "chat_template*", "additional_chat_templates/*.jinja", "*processor_config.json", "generation_config.json",
 )  # fmt: skip
 # What an unfinished folder was asked for: the same request goes on where it was, another one starts anew.
 REQUEST = "request.json"
@@ -81,7 +81,9 @@ def complete(partial: Path, folder: Folder, plan: Plan, extra: tuple[str, ...] =
     for pattern in extra:
         for file in folder.path.glob(pattern):
             if file.is_file() and is_own(file):
-                shutil.copyfile(file, partial / file.name)
+                copy = partial / file.relative_to(folder.path)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, copy)
     plan.save(partial / PLAN_FILE)
     (partial / "README.md").write_text(_card(plan))
 

@@ -126,8 +126,8 @@ def open_config(path: Path) -> tuple[Any, Any]:
     file = path / "config.json"
     if not file.is_file():
         raise CheckpointError(
-            f"{path} has no config.json: it is no Hugging Face folder. A model of the hub is downloaded first: "
-            "hf download NAME --local-dir FOLDER."
+            f"{path} has no config.json: it is no Hugging Face folder. A model of the hub has a name with one slash: "
+            "OWNER/MODEL."
         )
     _check_words(file)
     try:
@@ -148,8 +148,9 @@ def open_config(path: Path) -> tuple[Any, Any]:
 
 def is_own(file: Path) -> bool:
     """Whether a file is in its folder, or in the blobs of a hub's cache: a link to elsewhere would give that away."""
-    home = file.parent.resolve()
-    return file.resolve().parent in (home, home.parent.parent / "blobs")
+    home, real = file.parent.resolve(), file.resolve().parent
+    caches = [p.parent.parent / "blobs" for p in (home, *home.parents) if p.parent.name == "snapshots"]
+    return real in (home, *caches)
 
 
 def _check_words(file: Path) -> None:

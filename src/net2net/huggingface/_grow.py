@@ -24,6 +24,7 @@ from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError,
 from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
 from net2net.huggingface._folder import NAMES, Folder, open_folder
+from net2net.huggingface._hub import local_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
@@ -58,7 +59,8 @@ def grow_checkpoint(
     """Grow a Hugging Face checkpoint, wider and deeper, without ever having it in memory.
 
     Args:
-        source: a folder with config.json and safetensors. It is only read.
+        source: a folder with config.json and safetensors, or the name of a model on the hub, which is downloaded into
+            its cache. It is only read.
         target: the folder to write. It appears under its name when it is whole; an interrupted run goes on where it
             was when the same call is made again.
         sizes: words of the config to new sizes: {"hidden_size": "2x", "num_hidden_layers": 32}.
@@ -83,7 +85,8 @@ def grow_checkpoint(
         >>> grow_checkpoint("llama", "llama-wide", {"hidden_size": "2x"})  # doctest: +SKIP
     """
     target = Path(target)
-    partial = _place(target, Path(source))
+    source = local_folder(source)
+    partial = _place(target, source)
     folder = open_folder(source)
     state = None if optimizer is None else state_file(folder.path, optimizer)
     if new_config(folder.config, sizes).to_dict() == folder.config.to_dict():

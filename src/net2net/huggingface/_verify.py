@@ -15,6 +15,7 @@ from net2net.apply._pieces import PIECE
 from net2net.capture import named_outputs
 from net2net.errors import CheckpointError, StudentMismatchError
 from net2net.huggingface._folder import Folder, bare_model, open_folder
+from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._stream import streaming_model
 from net2net.plan._plan import Preservation
@@ -29,7 +30,7 @@ def verify_checkpoints(teacher: str | Path, student: str | Path, *, seed: int = 
     """Whether two checkpoints compute the same, measured without having either of them in memory.
 
     Args:
-        teacher, student: folders with config.json and safetensors.
+        teacher, student: folders with config.json and safetensors, or names of models on the hub.
         seed: of the inputs, which are made as the teacher's config says.
 
     Raises:
@@ -39,7 +40,7 @@ def verify_checkpoints(teacher: str | Path, student: str | Path, *, seed: int = 
     Example:
         >>> print(verify_checkpoints("llama", "llama-wide"))  # doctest: +SKIP
     """
-    first, second = open_folder(teacher), open_folder(student)
+    first, second = open_folder(local_folder(teacher)), open_folder(local_folder(student))
     inputs = from_config(first.model_class, first.config, seed)
     return compare(reference(first, inputs), second, inputs, "exact", first)
 

@@ -35,8 +35,8 @@ class WidthOptions:
         if self.shares not in ("uneven", "even"):
             raise OptionError(f"shares={self.shares!r} is not known; use 'uneven' or 'even'.")
         NoiseSpec.of(self.noise)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise OptionError(f"seed={self.seed!r} is no seed; use an int that is not negative.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise OptionError(f"seed={self.seed!r} is no seed; use an int from 0 to 2**63 - 1.")
 
 
 # A place that no growth asks anything of: an axis there just holds the units.
