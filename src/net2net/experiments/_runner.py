@@ -80,7 +80,8 @@ def carry_out(
     done = context.Value("d", 0.0)
     shop = Workshop(experiment, task, costs, folder, device)
     running: dict[Future[list[Run]], Job] = {}
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(shop, done)) as pool:
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(shop, done))
+    try:
         while True:
             finished = {run.key for run in results.runs}
             waiting = [j for j in jobs(experiment, seeds, costs, results) if ready(j, finished)]
@@ -97,6 +98,8 @@ def carry_out(
                 del running[future]
             if progress is not None:
                 progress(before + done.value, total)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C ends what runs; what waits is left for another time
 
 
 def header_of(experiment: Experiment, task: Task, seeds: tuple[int, ...]) -> Header:
