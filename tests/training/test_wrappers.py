@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,24 +117,23 @@ def test_gradient_scaler_goes_on() -> None:
     assert same(trained(plain), trained(step))
 
 
-def _rank(rank: int, port: int, file: str) -> None:
+def _rank(rank: int, file: str) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    # Over a file: no port that another process may take, and no server thread that may outlive its process.
+    torch.distributed.init_process_group("gloo", f"file://{file}.store", rank=rank, world_size=2)
 
     def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         plain(model, optimizer, X.chunk(2)[rank], Y.chunk(2)[rank])
 
     student = trained(step, DistributedDataParallel)
     torch.save(student.state_dict(), f"{file}{rank}")
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 
 def test_distributed_data_parallel(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     spawn: Any = torch.multiprocessing.spawn
-    spawn(_rank, (port, str(tmp_path / "state")), nprocs=2)
+    spawn(_rank, (str(tmp_path / "state"),), nprocs=2)
     states = [torch.load(tmp_path / f"state{rank}", weights_only=True) for rank in range(2)]
     whole = trained(plain).state_dict()
     for name, tensor in whole.items():
