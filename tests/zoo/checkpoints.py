@@ -143,7 +143,7 @@ class Family:
         with torch.no_grad():
             ours, theirs = (named_outputs(model(**self.inputs)) for model in (self.teacher, student))
         errors = [relative_error(ours[n], theirs[n]) for n in ours if isinstance(ours[n], torch.Tensor)]
-        in_memory = "in_memory" in json.loads((target / "growth.json").read_text())
+        in_memory = json.loads((target / "growth.json").read_text())["in_memory"] is not None
         return Outcome(sizes, how, max(errors), in_memory=in_memory)
 
     def wider(self) -> Iterator[Outcome]:

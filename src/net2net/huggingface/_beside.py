@@ -28,6 +28,7 @@ class CheckpointGrowth:
     `parameters` and `bytes` are the teacher's and the student's; `memory` is about how many bytes writing and proving
     take beside what Python, torch and transformers take themselves; `verification` is None for a dry run. `optimizer`
     is the size of the file with the optimizer's state, the teacher's and about the student's, where it grows too.
+    `in_memory` says why it wasn't streamed, where it wasn't.
     """
 
     target: Path
@@ -37,6 +38,7 @@ class CheckpointGrowth:
     memory: int
     verification: Verification | None
     optimizer: tuple[int, int] | None = None
+    in_memory: str | None = None
 
     def summary(self) -> dict[str, Any]:
         """What was done and measured, as JSON."""
@@ -48,6 +50,7 @@ class CheckpointGrowth:
             "parameters": list(self.parameters),
             "bytes": list(self.bytes),
             "memory": self.memory,
+            "in_memory": self.in_memory,
             "optimizer": None if self.optimizer is None else list(self.optimizer),
             "dimensions": [
                 {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
@@ -69,6 +72,8 @@ class CheckpointGrowth:
         if self.optimizer is not None:
             first, second = self.optimizer
             lines.append(f"optimizer: {first / 1e6:,.1f} MB -> about {second / 1e6:,.1f} MB")
+        if self.in_memory is not None:
+            lines.append(f"grown in memory as a whole: {self.in_memory}")
         lines += [
             f"memory for it: about {self.memory / 1e6:,.0f} MB beside torch and transformers",
             str(self.verification) if self.verification else "nothing was written",

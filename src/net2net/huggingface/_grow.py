@@ -29,7 +29,7 @@ from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
 from net2net.huggingface._verify import compare, reference
-from net2net.huggingface._write import JOURNAL, Slot, layout, write
+from net2net.huggingface._write import JOURNAL, Slot, check_disk, layout, write
 from net2net.plan import NoiseSpec, Plan, WidthOptions
 from net2net.request import Size
 from net2net.verify import Verification
@@ -70,7 +70,7 @@ def grow_checkpoint(
         max_shard_size: of a file, such as "5GB" or "500MB".
         optimizer: a file in the source with the state of its optimizer, such as the Trainer's "optimizer.pt"; it grows
             too, and what else a run needs to go on (scheduler, random states) is copied.
-        dry_run: plan and check everything, write nothing.
+        dry_run: plan and check everything, write nothing. What can't be streamed is grown in memory for it.
         progress: is called with what is being done, and how much of how much is finished.
 
     Returns:
@@ -98,12 +98,8 @@ def grow_checkpoint(
     try:
         planned = plan_checkpoint(folder, sizes, options, depth)
     except NeedsMemory as reason:
-        if dry_run:
-            raise CheckpointError(
-                f"{reason} It is grown in memory then, and planned with its weights there: run without dry_run."
-            ) from reason
         return grow_in_memory(
-            folder, target, partial, sizes, options, depth, new_dtype, max_shard_size, state, str(reason)
+            folder, target, partial, sizes, options, depth, new_dtype, max_shard_size, state, str(reason), dry_run
         )
     write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
     slots = layout(_wanted(folder, planned, new_dtype), most)
@@ -114,7 +110,7 @@ def grow_checkpoint(
     found = CheckpointGrowth(
         target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), memory, None, states
     )
-    _check_disk(partial, length + (0 if states is None else states[1]))
+    check_disk(partial, length + (0 if states is None else states[1]))
     if dry_run:
         return found
     teacher = reference(folder, planned.inputs)
@@ -198,14 +194,6 @@ def _is_of_a_run(partial: Path) -> bool:
     if partial.is_symlink() or not partial.is_dir():
         return False
     return (partial / REQUEST).is_file() or (partial / PLAN_FILE).is_file() or not any(partial.iterdir())
-
-
-def _check_disk(partial: Path, length: int) -> None:
-    parent = next(p for p in partial.parents if p.exists())
-    used = sum(f.stat().st_blocks * 512 for f in partial.glob("*") if f.is_file()) if partial.exists() else 0
-    free = shutil.disk_usage(parent).free + used
-    if free < length:
-        raise CheckpointError(f"{length / 1e9:.2f} GB are needed in {parent}, and {free / 1e9:.2f} GB are free.")
 
 
 def _prepare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,15 @@ def layout(tensors: Mapping[str, tuple[tuple[int, ...], torch.dtype]], max_shard
             slots.append(Slot(name, file, start, length, dtype, shape))
             start += length
     return slots
+
+
+def check_disk(partial: Path, length: int) -> None:
+    """Raise if a folder to be made can't hold so many bytes; what an earlier run left in it counts as free."""
+    parent = next(p for p in partial.parents if p.exists())
+    used = sum(f.stat().st_blocks * 512 for f in partial.glob("*") if f.is_file()) if partial.exists() else 0
+    free = shutil.disk_usage(parent).free + used
+    if free < length:
+        raise CheckpointError(f"{length / 1e9:.2f} GB are needed in {parent}, and {free / 1e9:.2f} GB are free.")
 
 
 def write(
