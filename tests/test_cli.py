@@ -370,6 +370,11 @@ def test_wrong_usage(arguments: list[str], source: Path) -> None:
     assert "Traceback" not in result.output
 
 
+def test_the_module_is_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "net2net", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "analyze" in done.stdout
+
+
 def test_input_specs() -> None:
     inputs = parse(["ids=2x7:int64:37", "mask=2x7:bool", "x=3:float64"], seed=0)
     assert isinstance(inputs, dict)

@@ -94,6 +94,33 @@ def test_a_dry_run_writes_nothing(llama_folder: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("sizes", [None, [("hidden_size", "2x")], "hidden_size"])
+def test_sizes_are_words_of_the_config(llama_folder: Path, tmp_path: Path, sizes: Any) -> None:
+    with pytest.raises(net2net.OptionError, match="name words of the config"):
+        net2net.grow_checkpoint(llama_folder, tmp_path / "s", sizes)
+
+
+def test_positions_whose_frequencies_depend_on_the_length(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=61,
+        hidden_size=24,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=16,
+        rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
+    )
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "t")
+    heads = {"hidden_size": "2x", "num_attention_heads": 8, "num_key_value_heads": 8}
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {**DEPTH, **heads})
+    models = load(tmp_path / "t"), load(tmp_path / "s")
+    for length in (7, 33, 9):  # within what it was trained for, beyond, and back
+        with torch.no_grad():
+            a, b = (model(input_ids=torch.arange(length)[None]).logits for model in models)
+        assert float((a - b).abs().max() / a.abs().max()) <= 1e-5
+
+
 @pytest.mark.parametrize("options", [{"how": "random_pad"}, {"init": "random", "dtype": "bfloat16"}])
 def test_a_dry_run_of_what_is_grown_in_memory(llama_folder: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     sizes = DEPTH if "init" in options else WIDTH

@@ -56,6 +56,8 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     for module in model.modules():
         if getattr(getattr(module, "config", None), "use_cache", False):
             module.config.use_cache = False  # type: ignore[union-attr]  # a cache is state, not a result
+        if getattr(module, "rope_type", None) == "dynamic":  # it branches on whether an input is longer than any before
+            module.rope_type = "default"  # type: ignore[assignment]
     device = next((tensor.device for tensor in model.parameters()), None)
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))

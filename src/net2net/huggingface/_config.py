@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from net2net.errors import SizeError, UnknownNameError
+from net2net.errors import OptionError, SizeError, UnknownNameError
 from net2net.huggingface._folder import ABOUT_LAYERS, MOST_LAYERS
 from net2net.request import Size, new_size
 
@@ -18,8 +18,10 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
     A list of sizes grows as a whole by a factor ("hidden_sizes": "2x"), or by its entries ("hidden_sizes.0": 96).
 
     Raises:
-        UnknownNameError, SizeError: a key or a size doesn't work.
+        OptionError, UnknownNameError, SizeError: the request, a key or a size doesn't work.
     """
+    if not isinstance(sizes, Mapping):
+        raise OptionError(f"sizes={sizes!r}: name words of the config, such as {{'hidden_size': '2x'}}.")
     result = copy.deepcopy(config)
     for key, wanted in sizes.items():
         *path, name = str(key).split(".")
