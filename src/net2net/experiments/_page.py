@@ -36,8 +36,8 @@ _CAPTIONS = {
     "curves": "The runs with the longest budget: the mean of the seeds in a band from the lowest to the highest, the "
     "y axis cut to where they differ. Against FLOPs and time, what grew begins where the teacher ended, and random "
     "initialisation is its run at equal compute; against steps it is its run with the full budget. Training "
-    "scores are means over the batches since the last point; validation scores are on a part of the examples "
-    "until the last point, which is on all. Time is the median time of a step.",
+    "scores are means over the batches since the last point; validation scores are on all examples "
+    "at the first and the last point, on a part of them in between. Time is the median time of a step.",
 }
 
 

@@ -20,7 +20,7 @@ class Point:
     """A network after so many steps of a run; step 0 is before any training.
 
     `train_loss` and `train_accuracy` are means over the batches since the last point (at step 0: None). `loss` and
-    `accuracy` are on the validation examples: a part of them while training goes on, all of them at the last point.
+    `accuracy` are on the validation examples: all of them at the first and the last point, a part of them in between.
     """
 
     step: int

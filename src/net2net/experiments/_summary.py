@@ -236,7 +236,7 @@ def _arm(results: Results, key: str, group: GroupSummary, keys: list[str], scrat
     continued = next((k for k in keys if k.startswith(CONTINUED)), None)
     same = {b: _at(results, scratch, b) for b in header.budgets} if is_grown(key) else {}
     errors = [run.error for run in runs if run.error is not None]
-    # The last point is on all validation examples, the others on a part of them: it isn't compared with the start.
+    # The first and the last point are on all validation examples, those between on a part: a small fall means nothing.
     falls = [sign * (_value(p, metric) - _value(run.points[0], metric)) for run in last for p in run.points[:-1]]
     lowest = min((fall if math.isfinite(fall) else -math.inf for fall in falls), default=0.0)
     return ArmSummary(
