@@ -23,11 +23,12 @@ from net2net.depth import INITS, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
 from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
+from net2net.huggingface._depth import DepthRequest, NeedsMemory
 from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
-from net2net.huggingface._plan import CheckpointPlan, DepthRequest, NeedsMemory, plan_checkpoint
+from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
 from net2net.huggingface._verify import compare, reference
 from net2net.huggingface._write import JOURNAL, Slot, check_disk, layout, write
 from net2net.plan import NoiseSpec, Plan, WidthOptions

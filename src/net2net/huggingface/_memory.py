@@ -16,6 +16,7 @@ from net2net.errors import CheckpointError, GrowthError, VerificationError
 from net2net.growth import Growth
 from net2net.huggingface._beside import EXTRA_FILES, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import check_saves, new_config
+from net2net.huggingface._depth import DepthRequest
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
@@ -32,7 +33,7 @@ def grow_in_memory(
     partial: Path,
     sizes: Mapping[str, Size],
     options: WidthOptions,
-    depth: Any,
+    depth: DepthRequest,
     dtype: torch.dtype | None,
     max_shard_size: str,
     state: Path | None,
@@ -90,7 +91,7 @@ def grow_in_memory(
 
 
 def _grown(
-    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: Any
+    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest
 ) -> tuple[Any, Any, Growth, dict[str, torch.Tensor]]:
     """The teacher from its files, the student with its config, the growth, and the inputs that it is proved on."""
     model_class: Any = folder.model_class

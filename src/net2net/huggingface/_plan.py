@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,24 +13,17 @@ from torch import nn
 import net2net
 from net2net.build._config import EpsError, eps_changes, set_key
 from net2net.capture import Inputs
-from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, order
+from net2net.depth import BlockEdit
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import CheckpointError, OptionError
+from net2net.errors import CheckpointError
 from net2net.huggingface._config import check_saves, new_config
+from net2net.huggingface._depth import DepthRequest, KindError, NeedsMemory, check_kinds, depth_edits, sources
 from net2net.huggingface._folder import NAMES, Folder, bare_model, tied_names
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
 from net2net.plan import Plan, TensorPlan, Widening, WidthOptions
 from net2net.request import Size
 from net2net.transferring import plan_between
-
-
-class NeedsMemory(CheckpointError):
-    """The checkpoint can't be streamed; it can be grown in memory."""
-
-
-class KindError(OptionError):
-    """A layer would be of another kind at its new place."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +36,6 @@ class CheckpointPlan:
     student: nn.Module
     inputs: dict[str, torch.Tensor]
     ties: dict[str, str]
-
-
-@dataclass(frozen=True)
-class DepthRequest:
-    """How new layers are made and where they go."""
-
-    init: str = "identity"
-    positions: Positions | None = None
 
 
 def plan_checkpoint(
@@ -85,14 +69,14 @@ def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, dept
     found = depends_on_depth(teacher, small, lists)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
-    edits, config = _edits(folder, teacher, small, analysis, lists, config, depth)
+    edits, config = depth_edits(folder, teacher, small, analysis, lists, config, depth)
     student_small = _small_student(teacher, config, folder.config, lists)
     width, eps = _width(small, analysis, student_small, inputs, options)
     for key, value in eps.items():
         set_key(config, key, value)
     check_saves(config)
     student = bare_model(folder.model_class, config)
-    _check_kinds(teacher, student, lists, edits)
+    check_kinds(teacher, student, lists, edits)
     known = {f"{path}.{name}" for path, values in width.attributes.items() for name in values}
     found = _changed_by_depth((teacher, student), (small, student_small), lists, edits, known)
     if found is not None:
@@ -161,80 +145,6 @@ def _small(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module:
         return model
 
 
-def _edits(
-    folder: Folder,
-    teacher: nn.Module,
-    small: nn.Module,
-    analysis: Analysis,
-    lists: list[Layers],
-    config: Any,
-    depth: DepthRequest,
-) -> tuple[dict[str, BlockEdit], Any]:
-    """The stacks that get deeper, by their lists, and the config with its per-layer lists in the new order."""
-    try:
-        first = bare_model(folder.model_class, _with_lists(config, folder.config, {}))
-    except CheckpointError:
-        first = None
-    counts = _new_counts(teacher, folder.config, config, lists) if first is None else _lengths(first, lists)
-    stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
-    edits: dict[str, BlockEdit] = {}
-    for layers in lists:
-        new = counts[layers.path] - len(layers)
-        if new <= 0:
-            continue
-        stack = stacks.get(layers.path)
-        if stack is None or stack.first + len(stack) < min(layers.needed, len(layers)):
-            raise NeedsMemory(f"'{layers.path}' is no plain stack of blocks.")
-        several = len(set(layers.kinds)) > 1
-        positions = depth.positions or ("append" if several and not _has_lists(folder.config, layers) else "spread")
-        start, names = stack.first, tuple(map(str, range(len(layers))))
-        found = order(len(layers) - start, new, depth.init, positions, layers.path)
-        blocks = tuple(stack.blocks[layers.kinds.index(kind) - start] for kind in layers.kinds[start:])
-        whole = Stack(layers.path, layers.path, names, start, blocks)
-        edit = block_edit(analysis.sites.inference, whole, found, depth.init, fixed_eps=True)
-        if edit.init in ("random", "zero-random"):
-            raise NeedsMemory("fresh layers are drawn as their class does, which needs the model in memory.")
-        edits[layers.path] = edit
-    return edits, _with_lists(config, folder.config, edits)
-
-
-def _has_lists(config: Any, layers: Layers) -> bool:
-    from net2net.build._config import sequences
-
-    return any(len(items) == len(layers) for _, items in sequences(config))
-
-
-def _with_lists(config: Any, before: Any, edits: Mapping[str, BlockEdit]) -> Any:
-    """The config with lists that have an entry for each layer put in the order of the new layers."""
-    from net2net.build._config import sequences
-
-    result = copy.deepcopy(config)
-    for edit in edits.values():
-        for key, items in sequences(before):
-            if len(items) == len(edit.stack.children):
-                set_key(result, key, [items[source] for source in _sources(edit)])
-    return result
-
-
-def _sources(edit: BlockEdit) -> list[int]:
-    """For every layer of the student's list, the layer of the teacher's that it is or copies."""
-    first = edit.stack.first
-    return [*range(first), *(first + source for source, _ in edit.order)]
-
-
-def _lengths(model: nn.Module, lists: list[Layers]) -> dict[str, int]:
-    return {layers.path: len(model.get_submodule(layers.path)) for layers in lists}  # type: ignore[arg-type]
-
-
-def _new_counts(teacher: nn.Module, before: Any, after: Any, lists: list[Layers]) -> dict[str, int]:
-    """How long the lists of layers will be, where a config with per-layer lists isn't valid before these are."""
-    from net2net.build._config import numbers
-
-    new = dict(numbers(after))
-    changed = {number: new[key] for key, number in numbers(before) if new.get(key, number) != number}
-    return {layers.path: int(changed.get(len(layers), len(layers))) for layers in lists}
-
-
 def _small_student(teacher: nn.Module, config: Any, before: Any, lists: list[Layers]) -> nn.Module:
     """The student with the layers of the small teacher: the same kinds in the same order."""
     student = bare_model(type(teacher), config)
@@ -257,25 +167,6 @@ def _width(
     return plan_between(small, analysis, student, inputs, options, keep_eps=True), {}
 
 
-def _check_kinds(teacher: nn.Module, student: nn.Module, lists: list[Layers], edits: Mapping[str, BlockEdit]) -> None:
-    """The teacher's layers must stay what they are: a class may make a layer what it is by its place."""
-    theirs = {layers.path: layers for layers in lists_of_layers(student)}
-    for layers in lists:
-        edit, other = edits.get(layers.path), theirs.get(layers.path)
-        if edit is None or other is None:
-            continue
-        seen: dict[int, int] = {}
-        first = edit.stack.first
-        for index, source in enumerate(_sources(edit)):
-            if index >= first and edit.order[index - first][1]:
-                continue  # a new block adds nothing, whatever its kind
-            if seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
-                raise KindError(
-                    f"{type(teacher).__name__} makes layer {index} of '{layers.path}' another kind of layer than layer "
-                    f"{source} of the teacher. positions='append' leaves every layer where it is."
-                )
-
-
 def _changed_by_depth(
     whole: tuple[nn.Module, nn.Module],
     small: tuple[nn.Module, nn.Module],
@@ -285,7 +176,7 @@ def _changed_by_depth(
 ) -> str | None:
     """A number in the first layer that is another one in the student because that is deeper; `known` ones aside."""
     for layers in lists:
-        if layers.path in edits and _sources(edits[layers.path])[0] == 0:
+        if layers.path in edits and sources(edits[layers.path])[0] == 0:
             path = f"{layers.path}.0"
             by_depth = different_numbers(*(m.get_submodule(path) for m in whole))
             by_width = different_numbers(*(m.get_submodule(path) for m in small))
@@ -315,7 +206,7 @@ def _tensors(
             if name.startswith(layers.path + "."):
                 index, _, rest = name.removeprefix(layers.path + ".").partition(".")
                 edit = edits.get(layers.path)
-                old = _sources(edit)[int(index)] if edit is not None else int(index)
+                old = sources(edit)[int(index)] if edit is not None else int(index)
                 source = f"{layers.path}.{old}.{rest}"
                 count = len(edit.order) + edit.stack.first if edit is not None else len(layers)
                 template = f"{layers.path}.{layers.template(old, int(index) == count - 1)}.{rest}"
