@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
 import torch
 from torch import nn
 
-import net2net
-from net2net._calibrate import Calibration, batches_of, statistics
+from net2net._calibrate import Calibration
+from net2net._depth_design import DepthDesigner, DepthOptions
 from net2net._initialise import initial_values
 from net2net.apply import grow_state
-from net2net.build import Skeleton, draft_deeper
-from net2net.build._deeper import PlaceError
-from net2net.capture import Inputs, capture, in_pretrained, structural_copy
+from net2net.build import Skeleton
+from net2net.capture import Inputs, structural_copy
 from net2net.depth import (
-    INITS,
     PRESERVING,
-    BlockEdit,
     Kernel,
-    LayerEdit,
-    LayerPlace,
     Positions,
-    Stack,
-    Wanted,
     Where,
-    block_edit,
-    find_layers,
     find_stacks,
-    kernels_of,
-    order,
     resolve_where,
 )
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import CouplingError, FixedDimensionError, GrowthError, OptionError, SizeError, StudentMismatchError
+from net2net.errors import SizeError, StudentMismatchError
 from net2net.growth import Growth, require_tensors, require_weights, state_of
-from net2net.plan import Deepening, Plan
-from net2net.plan._plan import Preservation
+from net2net.plan import Plan
 from net2net.verify import compare_models, require
-
-Edit = BlockEdit | LayerEdit
-
-
-@dataclass(frozen=True)
-class DepthOptions:
-    """How new blocks and layers are made, and where in a stack they go."""
-
-    init: str = "identity"
-    positions: Positions | None = None
-    kernel: Kernel = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.init not in INITS:
-            raise OptionError(f"init={self.init!r} is not known; use one of {', '.join(INITS)}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise OptionError(f"seed={self.seed!r} is no seed; use an int from 0 to 2**63 - 1.")
 
 
 def deepen(
@@ -112,7 +78,7 @@ def deepen(
     options = DepthOptions(init, positions, kernel, seed)
     require_weights(model)
     analysis = analyze(model, example_inputs)
-    designer = _Designer(model, analysis, options, example_inputs, calibration)
+    designer = DepthDesigner(model, analysis, options, example_inputs, calibration)
     stacks = find_stacks(analysis.sites.inference, model)
     left_out: list[str] = []
     if init in PRESERVING and not isinstance(where, dict):  # stacks that can't be exact give way to others, or layers
@@ -139,7 +105,7 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
     """
     require_weights(model)
     analysis = analyze(model, inputs)
-    designer = _Designer(model, analysis, DepthOptions(seed=plan.seed), inputs, None)
+    designer = DepthDesigner(model, analysis, DepthOptions(seed=plan.seed), inputs, None)
     skeleton = designer.first_running([designer.again(d) for d in plan.deepenings])
     require_tensors(plan, state_of(model, analysis))
     shapes, asked = ({n: t.shape for n, t in tensors.items()} for tensors in (skeleton.tensors, plan.tensors))
@@ -151,187 +117,6 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
             "made for."
         )
     return _grown(model, plan, skeleton, analysis, inputs)
-
-
-@dataclass(frozen=True)
-class _Designer:
-    """Finds a plan and a student that runs, before any weight is moved."""
-
-    model: nn.Module
-    analysis: Analysis
-    options: DepthOptions
-    inputs: Inputs
-    calibration: Calibration | None
-
-    @property
-    def layers(self) -> list[LayerPlace]:
-        return find_layers(self.analysis.sites.inference, self.model)
-
-    @property
-    def _unread(self) -> list[str]:
-        return [name for name, value in self.analysis.sites.inference.graph.state.items() if not value.consumers]
-
-    def of(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
-        """The plan and a student without weights for exactly these places.
-
-        Raises:
-            GrowthError: there is none.
-        """
-        try:
-            return self._design(wanted)
-        except PlaceError:
-            if self.options.positions is not None or self.options.init not in PRESERVING:
-                raise
-            return replace(self, options=replace(self.options, positions="append"))._design(wanted)
-
-    def _design(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
-        batches = batches_of(self.calibration, self.inputs)
-        normed = [w.place for w in wanted if isinstance(w.place, LayerPlace) and w.place.norm and w.place.kind]
-        found = statistics(self.model, batches, normed) if normed else {}
-        edits: list[Edit] = []
-        notes = []
-        for one in wanted:
-            if isinstance(one.place, Stack):
-                edits.append(self._blocks(one, one.place))
-                continue
-            edit = self._layers(one, one.place)
-            known = found.get(one.place.name)
-            if known is not None:
-                edit = LayerEdit(edit.place, edit.kernels, known.mean, known.variance)
-                notes.append(f"the statistics after '{edit.place.name}' are those of {len(batches)} batch(es)")
-                if known.dead:
-                    notes.append(f"channels {list(known.dead)} after '{edit.place.name}' are dead: variance floored")
-            edits.append(edit)
-        skeleton = self.first_running(edits)
-        preserves: Preservation = "exact" if self.options.init in PRESERVING else "none"
-        plan = Plan(
-            skeleton.tensors,
-            (),
-            self.options.seed,
-            preserves,
-            skeleton.attributes,
-            deepenings=tuple(e.deepening for e in edits),
-            removed=skeleton.removed,
-            notes=tuple(notes),
-            version=net2net.__version__,
-        )
-        return plan, skeleton
-
-    def of_most(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
-        """The design for all of these places, or for as many as can grow together; the plan names the others."""
-        left_out: dict[str, str] = {}
-        possible = []
-        for one in wanted:
-            try:
-                if isinstance(one.place, Stack):
-                    self._blocks(one, one.place)
-                possible.append(one)
-            except GrowthError as error:
-                left_out[one.place.name] = str(error)
-        if not possible:
-            raise FixedDimensionError("; ".join(left_out.values()))
-        try:
-            plan, skeleton = self.of(possible)
-        except GrowthError as error:
-            plan, skeleton, together = self._one_by_one(possible, error)
-            left_out.update({w.place.name: str(error) for w in possible if w not in together})
-        plan.left_out.update(left_out)
-        return plan, skeleton
-
-    def _one_by_one(self, wanted: Sequence[Wanted], refusal: GrowthError) -> tuple[Plan, Skeleton, list[Wanted]]:
-        """The design for those places that go together, taken in their order."""
-        together: list[Wanted] = []
-        found: tuple[Plan, Skeleton] | None = None
-        for one in wanted:
-            try:
-                found = self.of([*together, one])
-                together.append(one)
-            except GrowthError:
-                continue
-        if found is None:
-            raise refusal
-        return *found, together
-
-    def again(self, deepening: Deepening) -> Edit:
-        """The edit that a plan records; what new tensors start as is the plan's, not this one's."""
-        if deepening.kind == "blocks":
-            stack = next(
-                (s for s in find_stacks(self.analysis.sites.inference, self.model) if s.name == deepening.place), None
-            )
-            if stack is not None and len(stack) == deepening.before:
-                order = tuple(zip(deepening.sources, deepening.new, strict=True))
-                return block_edit(self.analysis.sites.inference, stack, order, deepening.init, self._fixed_eps(stack))
-        else:
-            place = next((p for p in self.layers if p.name == deepening.place and p.kind is not None), None)
-            if place is not None:
-                return LayerEdit(place, deepening.kernels, np.zeros(place.channels), np.ones(place.channels))
-        raise StudentMismatchError(
-            f"the plan deepens '{deepening.place}', and this {type(self.model).__name__} has no such place for it. A "
-            "plan is replayed on networks of the class and the shapes that it was made for."
-        )
-
-    def _fixed_eps(self, stack: Stack) -> bool:
-        return in_pretrained(self.model, stack.blocks[0].path)
-
-    def _blocks(self, wanted: Wanted, stack: Stack) -> BlockEdit:
-        positions = wanted.positions or self.options.positions or "spread"
-        found = order(len(stack), wanted.count, self.options.init, positions, stack.name)
-        return block_edit(self.analysis.sites.inference, stack, found, self.options.init, self._fixed_eps(stack))
-
-    def _layers(self, wanted: Wanted, place: LayerPlace) -> LayerEdit:
-        if place.kind is None:
-            raise FixedDimensionError(
-                f"'{place.name}' can't be followed by an identity layer: {place.reason}. What works: a layer before "
-                "another activation, or a further block where blocks add to a stream (analysis.places lists both)."
-            )
-        if self.options.init not in PRESERVING:
-            raise OptionError(f"init={self.options.init!r} is for blocks that repeat; '{place.name}' is a layer.")
-        kernels: list[tuple[int, ...] | None] = [None]
-        if not isinstance(place.layer, nn.Linear):
-            kernels = list(kernels_of(place.layer, self.options.kernel))
-            for kernel in kernels:
-                if kernel is not None and (len(kernel) != place.axes or not all(map(_has_centre, kernel))):
-                    raise OptionError(f"kernel={kernel} doesn't suit '{place.name}': use odd sizes, one for each axis.")
-            if not kernels:
-                raise OptionError(f"kernel=[] names no kernel for '{place.name}'.")
-        return LayerEdit(place, tuple(kernels) * wanted.count)
-
-    def first_running(self, edits: Sequence[Edit]) -> Skeleton:
-        """The first draft that runs and reads every tensor that is new."""
-        reasons = []
-        for skeleton in draft_deeper(self.model, edits, self._unread):
-            try:
-                graph = capture(structural_copy(skeleton.model, _on_meta), self.inputs)
-            except GrowthError as error:
-                reasons.append(str(error).splitlines()[0])
-                continue
-            teacher = self.analysis.sites.inference.graph.state
-            unread = [
-                name
-                for name, tensor in ((n, skeleton.tensors[n]) for n in skeleton.new)
-                if (tensor.source not in teacher or teacher[tensor.source].consumers)
-                and not (name in graph.state and graph.state[name].consumers)
-                and name not in graph.ties
-                and not name.endswith("num_batches_tracked")
-            ]
-            if not unread:
-                return skeleton
-            reasons.append(f"its forward doesn't read '{unread[0]}'")
-        places = ", ".join(f"'{e.deepening.place}'" for e in edits)
-        raise CouplingError(
-            f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}. "
-            "The number of its blocks is written into its forward. Build the bigger model yourself and use "
-            "net2net.transfer."
-        )
-
-
-def _has_centre(size: object) -> bool:
-    return isinstance(size, int) and size > 0 and size % 2 == 1
-
-
-def _on_meta(_: str, tensor: torch.Tensor) -> torch.Tensor:
-    new = torch.empty_like(tensor, device="meta", requires_grad=False)
-    return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
 
 def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis, inputs: Inputs) -> Growth:

@@ -67,14 +67,14 @@ def of_blocks(change: Callable[[BlockEdit], None]) -> Mutate:
     """A mutation of what new blocks start as."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.deepening import block_edit
+        from net2net._depth_design import block_edit
 
         def edited(*args: Any) -> BlockEdit:
             edit = block_edit(*args)
             change(edit)
             return edit
 
-        monkeypatch.setattr("net2net.deepening.block_edit", edited)
+        monkeypatch.setattr("net2net._depth_design.block_edit", edited)
 
     return patch
 
@@ -83,9 +83,9 @@ def of_places(change: Callable[[LayerPlace], LayerPlace]) -> Mutate:
     """A mutation of where identity layers go, and around what."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.deepening import find_layers
+        from net2net._depth_design import find_layers
 
-        monkeypatch.setattr("net2net.deepening.find_layers", lambda *args: list(map(change, find_layers(*args))))
+        monkeypatch.setattr("net2net._depth_design.find_layers", lambda *args: list(map(change, find_layers(*args))))
 
     return patch
 
@@ -94,7 +94,7 @@ def of_statistics(change: Callable[[Any, list[Tensor]], tuple[np.ndarray, np.nda
     """A mutation of the mean and the variance that a new norm gets: `change(honest ones, batches)`."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.deepening import statistics
+        from net2net._depth_design import statistics
 
         def changed(model: nn.Module, batches: Any, places: Any) -> Any:
             found = statistics(model, batches, places)
@@ -104,7 +104,7 @@ def of_statistics(change: Callable[[Any, list[Tensor]], tuple[np.ndarray, np.nda
                 for n, s in found.items()
             }
 
-        monkeypatch.setattr("net2net.deepening.statistics", changed)
+        monkeypatch.setattr("net2net._depth_design.statistics", changed)
 
     return patch
 
