@@ -61,10 +61,12 @@ class Growth:
         Args:
             optimizer: the one that trains the teacher; it is not changed. Its class must be known
                 (`net2net.register_optimizer`); all of torch's for training by steps are.
-            rates: "keep" the learning rates; "width": a tensor with k times the inputs has 1/k of its rate, which holds
-                SGD at a high rate stable; "trajectory": per-tensor factors of lr, eps and weight decay with which a
-                student of even copies (`how="split", shares="even"`, whole multiples) stays the teacher's function for
-                ever; "paper": a tenth of all rates; "boost": 1.3 times the rate for tensors that are new as a whole.
+            rates: "keep" the learning rates; "restart": three tenths of the highest rate so far, for a new schedule
+                after the teacher's has ended; "width": a tensor with k times the inputs has 1/k of its rate, which
+                holds SGD at a high rate stable; "trajectory": per-tensor factors of lr, eps and weight decay with
+                which a student of even copies (`how="split", shares="even"`, whole multiples) stays the teacher's
+                function for ever; "paper": a tenth of all rates; "boost": 1.3 times the rate for tensors that are new
+                as a whole.
             ramp: over how many steps the rates rise from 0; 0 for no ramp. By default 200, with "trajectory" 0.
 
         Returns:
@@ -74,7 +76,8 @@ class Growth:
             GrowthError: the class is unknown, the parameters are not the teacher's, or the rates are not defined here.
 
         Source: the state rule follows from the chain rule on copies; "trajectory" is muP's relation between widths
-            (Yang et al., 2022), "paper" is from Chen et al. (2016), section 3, "boost" from SPARKLING.
+            (Yang et al., 2022), "paper" is from Chen et al. (2016), section 3, "boost" from SPARKLING, "restart"
+            from our own experiments (docs/results).
 
         Example:
             >>> import net2net

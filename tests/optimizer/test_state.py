@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import pytest
@@ -280,6 +281,58 @@ def test_rates_by_name() -> None:
     inner = next(g for g in groups if any(p is even.student[2].weight for p in g["params"]))
     assert inner["lr"] == 0.005 and inner["eps"] == 0.5e-8 and inner["weight_decay"] == 0.02
     assert sum(len(g["params"]) for g in groups) == 6
+
+
+def ended() -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A teacher whose cosine schedule has ended at 0."""
+    teacher = mlp()
+    optimizer = torch.optim.SGD(teacher.parameters(), lr=0.2, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10)
+    for _ in range(10):
+        teacher(X).square().sum().backward()
+        optimizer.step()
+        schedule.step()
+    return teacher, optimizer
+
+
+def test_a_new_schedule_begins_below_the_old_peak() -> None:
+    teacher, optimizer = ended()
+    growth = net2net.widen(teacher, 2.0, X)
+    new = growth.optimizer(optimizer, rates="restart", ramp=0)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(new, 10)
+    seen = [new.param_groups[0]["lr"]]
+    for _ in range(10):
+        new.step()
+        schedule.step()
+        seen.append(new.param_groups[0]["lr"])
+    assert seen[0] == pytest.approx(0.06) and seen[5] == pytest.approx(0.03) and seen[10] == pytest.approx(0.0)
+    assert optimizer.param_groups[0]["lr"] == 0.0 and optimizer.param_groups[0]["initial_lr"] == 0.2
+
+
+def test_the_peak_of_one_cycle_counts_and_not_its_start() -> None:
+    teacher = mlp()
+    optimizer = torch.optim.SGD(teacher.parameters(), lr=1.0, momentum=0.9)
+    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=10)
+    groups = net2net.widen(teacher, 2.0, X).param_groups(optimizer, "restart")
+    assert [(g["lr"], g["initial_lr"]) for g in groups] == [(pytest.approx(0.15), pytest.approx(0.15))]
+    constant = torch.optim.SGD(teacher.parameters(), lr=1.0)
+    (group,) = net2net.widen(teacher, 2.0, X).param_groups(constant, "restart")
+    assert group["lr"] == pytest.approx(0.3) and "initial_lr" not in group
+
+
+def test_an_ended_schedule_is_a_warning() -> None:
+    teacher, optimizer = ended()
+    growth = net2net.widen(teacher, 2.0, X)
+    with pytest.warns(net2net.Net2NetWarning, match=r"schedule has ended.*rates='restart', which begins at 0\.06"):
+        growth.optimizer(optimizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        growth.optimizer(optimizer, rates="restart")
+        optimizer.param_groups[0]["lr"] = 0.01  # in the middle of one
+        growth.optimizer(optimizer)
+        before_training = torch.optim.SGD(teacher.parameters(), lr=0.2)
+        torch.optim.lr_scheduler.LambdaLR(before_training, lambda step: step / 10)
+        growth.optimizer(before_training)
 
 
 # ---- steps of new entries

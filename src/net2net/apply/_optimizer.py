@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,14 @@ from torch.optim import Optimizer
 
 from net2net.apply._moments import KINDS, NotUniformError, grow_moment, lineage, more_inputs, scales_of, with_ramp
 from net2net.apply._optimizer_rules import OptimizerRules, rules_of
-from net2net.errors import OptionError
+from net2net.errors import Net2NetWarning, OptionError
 from net2net.plan import Plan, TensorPlan
 
-RATES = ("keep", "width", "trajectory", "paper", "boost")
+RATES = ("keep", "restart", "width", "trajectory", "paper", "boost")
 RAMP_KEY = "ramp_step"  # how many steps of its ramp a group has made
+_RESTART = 0.3
+# Below this part of its peak a learning rate is at the end of its schedule.
+_ENDED = 1e-3
 _PAPER = 0.1
 _BOOST = 1.3
 _NOT_OPTIONS = ("params", "param_names", RAMP_KEY)
@@ -102,6 +106,8 @@ def student_groups(
                 for key in _RATE_KEYS if option == "lr" else (option,):
                     if isinstance(options.get(key), (int, float, torch.Tensor)):
                         options[key] = options[key] * factor
+            if rates == "restart":
+                options |= _restarted(group)
             named = "param_names" in group
             options["params"] = [(p.name, p.parameter) if named else p.parameter for p in some]
             result.append(options)
@@ -131,6 +137,17 @@ def _members(optimizer: Optimizer, teacher: nn.Module, parameters: list[Followed
     return result
 
 
+def peak_rate(group: Mapping[str, Any]) -> Any:
+    """The largest rate that a group had: schedulers keep it, or where they began, beside the rate of the moment."""
+    return max(group[key] for key in ("lr", "initial_lr", "max_lr") if key in group)
+
+
+def _restarted(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The rates for a schedule that is made anew; it begins at "initial_lr" where a group has that."""
+    rate = _RESTART * peak_rate(group)
+    return {key: _copied(rate) for key in ("lr", "initial_lr") if key in group}
+
+
 def _factors(
     rates: str, optimizer: Optimizer, group: Mapping[str, Any], member: Followed
 ) -> tuple[tuple[str, float], ...]:
@@ -142,7 +159,7 @@ def _factors(
     if rates == "width":
         wider = more_inputs(member.steps)
         return (("lr", 1.0 / wider),) if wider != 1.0 else ()
-    if rates == "keep":
+    if rates in ("keep", "restart"):
         return ()
     name, rule = type(optimizer).__name__, rules_of(optimizer).rates
     if rule is None:
@@ -178,6 +195,8 @@ def grow_optimizer(
     Raises:
         OptionError: the optimizer is of an unknown class or no optimizer of the teacher, or the rates are not defined.
     """
+    if rates != "restart":
+        _warn_of_an_end(optimizer)
     rules = rules_of(optimizer)
     result = _constructed(optimizer, student_groups(plan, teacher, student, optimizer, rates))
     mine = {p for group in result.param_groups for p in group["params"]}
@@ -186,6 +205,21 @@ def grow_optimizer(
         if member.parameter in mine and state:
             result.state[member.parameter] = dict(_carried(state, member, rules, type(optimizer).__name__, ramped))
     return result
+
+
+def _warn_of_an_end(optimizer: Optimizer) -> None:
+    """A rate of about 0 after some training: a new scheduler may go on from it, and the student would learn nothing."""
+    for group in optimizer.param_groups:
+        rate, peak = float(group["lr"]), float(peak_rate(group))
+        if optimizer.state and rate < _ENDED * peak:
+            warnings.warn(
+                f"the optimizer's learning rate is {rate:.3g} after a peak of {peak:.3g}: its schedule has ended. With "
+                f"a new one use rates='restart', which begins at {_RESTART * peak:.3g}; some schedulers would go on "
+                "from where the old one ended, and the student would not learn.",
+                Net2NetWarning,
+                stacklevel=4,
+            )
+            return
 
 
 def _constructed(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Optimizer:

@@ -78,7 +78,7 @@ def explore(size: Size) -> Experiment:
     wide = Group(
         "wider",
         replace(size.images, factor=WIDE),
-        _named("wider", DEFAULT, SCRATCH, CONTINUED),
+        _named("wider", DEFAULT, RANDOM_PAD, SCRATCH, CONTINUED),
     )
     deep = _deeper_group("deeper", size.images, (2, 0, 2), _named("deeper", DEEPER, SCRATCH, CONTINUED))
     title = "Explore: the standard network 1.41 times as wide, and with four more pairs in every module"
