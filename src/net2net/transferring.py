@@ -15,11 +15,11 @@ from net2net._initialise import initial_values
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
 from net2net.build import NewSizes, changed_buffers, compare
-from net2net.capture import Inputs, capture, structural_copy
+from net2net.capture import Inputs, capture, has_dynamic_positions, structural_copy
 from net2net.deepening import deepen
 from net2net.depth import LayerPlace, Stack, find_layers, find_stacks
 from net2net.dimensions import Analysis, analyze
-from net2net.errors import GrowthError
+from net2net.errors import GrowthError, SizeError
 from net2net.growth import Growth, proved, require_weights, state_of
 from net2net.plan import NoiseSpec, Plan, WidthOptions, compensate, plan_width
 from net2net.widening import eps_changes, warn_of_twins
@@ -195,6 +195,18 @@ def _wider(
     return replace(growth, student=student)
 
 
+def _check_positions(teacher: nn.Module, student: nn.Module) -> None:
+    """Frequencies that depend on the length do so beyond what the model was trained for, where no proof may look."""
+    theirs: dict[str, Any] = dict(student.named_modules())
+    for path, module in teacher.named_modules():
+        before, after = (getattr(m, "original_max_seq_len", None) for m in (module, theirs.get(path)))
+        if has_dynamic_positions(module) and before != after:
+            raise SizeError(
+                f"the frequencies of '{path}' depend on how long an input is, beyond {before} positions; with {after} "
+                "instead it would compute something else. Leave max_position_embeddings as it is."
+            )
+
+
 def plan_between(
     teacher: nn.Module,
     analysis: Analysis,
@@ -209,6 +221,7 @@ def plan_between(
     Raises:
         StudentMismatchError, GrowthError: there is none.
     """
+    _check_positions(teacher, student)
     graph = capture(student, inputs)
     after = match_sizes(analysis, graph)
     names = {atom: name for name, atom in analysis.atoms.items()}

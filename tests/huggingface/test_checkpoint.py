@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -100,7 +101,9 @@ def test_sizes_are_words_of_the_config(llama_folder: Path, tmp_path: Path, sizes
         net2net.grow_checkpoint(llama_folder, tmp_path / "s", sizes)
 
 
-def test_positions_whose_frequencies_depend_on_the_length(tmp_path: Path) -> None:
+@pytest.fixture
+def dynamic() -> Any:
+    """A Llama whose RoPE frequencies depend on the length, beyond 16 positions."""
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
         vocab_size=61,
@@ -111,14 +114,36 @@ def test_positions_whose_frequencies_depend_on_the_length(tmp_path: Path) -> Non
         max_position_embeddings=16,
         rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
     )
-    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "t")
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+def far_apart(teacher: Any, student: Any) -> float:
+    """The largest relative difference on inputs within what a teacher was trained for, beyond, and back."""
+    errors = []
+    for length in (7, 33, 9):
+        with torch.no_grad():
+            a, b = (model(input_ids=torch.arange(length)[None]).logits for model in (teacher, student))
+        errors.append(float((a - b).abs().max() / a.abs().max()))
+    return max(errors)
+
+
+def test_positions_whose_frequencies_depend_on_the_length(dynamic: Any, tmp_path: Path) -> None:
+    dynamic.save_pretrained(tmp_path / "t")
     heads = {"hidden_size": "2x", "num_attention_heads": 8, "num_key_value_heads": 8}
     net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {**DEPTH, **heads})
-    models = load(tmp_path / "t"), load(tmp_path / "s")
-    for length in (7, 33, 9):  # within what it was trained for, beyond, and back
-        with torch.no_grad():
-            a, b = (model(input_ids=torch.arange(length)[None]).logits for model in models)
-        assert float((a - b).abs().max() / a.abs().max()) <= 1e-5
+    assert far_apart(load(tmp_path / "t"), load(tmp_path / "s")) <= 1e-5
+    with pytest.raises(net2net.SizeError, match="max_position_embeddings"):  # the frequencies are made from it
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "u", {"max_position_embeddings": 32})
+
+
+@pytest.mark.parametrize("length", [7, 40])
+def test_a_teacher_that_has_seen_a_long_input(dynamic: Any, length: int) -> None:
+    dynamic(input_ids=torch.arange(33)[None])
+    before = dynamic.model.rotary_emb.inv_freq.clone()
+    example = {"input_ids": torch.arange(4, 4 + length)[None]}
+    for growth in (net2net.deepen(dynamic, {"model.layers": 1}, example), net2net.widen(dynamic, 2.0, example)):
+        assert torch.equal(dynamic.model.rotary_emb.inv_freq, before)
+        assert far_apart(copy.deepcopy(dynamic), growth.student) <= 1e-5
 
 
 @pytest.mark.parametrize("options", [{"how": "random_pad"}, {"init": "random", "dtype": "bfloat16"}])

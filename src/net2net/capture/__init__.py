@@ -2,7 +2,7 @@
 
 from net2net.capture._export import Inputs, capture, named_outputs, split_inputs
 from net2net.capture._graph import Graph, Node, Value
-from net2net.capture._structure import in_pretrained, is_pretrained, structural_copy
+from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy
 
 __all__ = [
     "Graph",
@@ -10,6 +10,7 @@ __all__ = [
     "Node",
     "Value",
     "capture",
+    "has_dynamic_positions",
     "in_pretrained",
     "is_pretrained",
     "named_outputs",

@@ -14,7 +14,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from net2net.capture._graph import Graph, Kind, Node, Value
-from net2net.capture._structure import structural_copy
+from net2net.capture._structure import has_dynamic_positions, structural_copy
 from net2net.errors import CaptureError
 
 Inputs = torch.Tensor | tuple[Any, ...] | dict[str, Any]
@@ -56,7 +56,7 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     for module in model.modules():
         if getattr(getattr(module, "config", None), "use_cache", False):
             module.config.use_cache = False  # type: ignore[union-attr]  # a cache is state, not a result
-        if getattr(module, "rope_type", None) == "dynamic":  # it branches on whether an input is longer than any before
+        if has_dynamic_positions(module):  # they branch on how long the input is
             module.rope_type = "default"  # type: ignore[assignment]
     device = next((tensor.device for tensor in model.parameters()), None)
     if device is not None:

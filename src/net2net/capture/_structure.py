@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,12 +34,27 @@ def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], tor
                 if isinstance(handle, RemovableHandle):
                     memo[id(handle)] = handle
     try:
-        return copy.deepcopy(model, memo)
+        result = copy.deepcopy(model, memo)
     except Exception as error:
         raise CaptureError(
             f"{type(model).__name__} can't be copied: {error}. Remove the attribute that doesn't copy (a lock, a "
             "generator, an open file) before growing, and set it again on the student."
         ) from error
+    for module in result.modules():
+        if has_dynamic_positions(module):
+            _reset_positions(module)
+    return result
+
+
+def has_dynamic_positions(module: nn.Module) -> bool:
+    """Whether a module of transformers computes new frequencies (RoPE) for an input longer than any before it."""
+    return getattr(module, "rope_type", None) == "dynamic" and hasattr(module, "original_inv_freq")
+
+
+def _reset_positions(module: Any) -> None:
+    """Forget the longest input: a model computes with what it was trained for until it sees a longer one."""
+    module.inv_freq = module.original_inv_freq.clone().to(module.inv_freq.device)
+    module.max_seq_len_cached = module.original_max_seq_len
 
 
 def is_pretrained(module: nn.Module) -> bool:
