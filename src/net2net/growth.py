@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,11 +17,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from net2net._replay import replayed
 from net2net._twins import twins
-from net2net.apply import grow_optimizer, grow_scheduler, student_groups
+from net2net.apply import grow_optimizer, grow_scheduler, has_ended, student_groups
 from net2net.axes import Atom, atoms
 from net2net.capture import Inputs
 from net2net.dimensions import Analysis
-from net2net.errors import OptionError, StudentMismatchError
+from net2net.errors import Net2NetWarning, OptionError, StudentMismatchError
 from net2net.plan import AxisMap, Plan, compose
 from net2net.report import growth_summary, twins_table
 from net2net.verify import Verification, compare_models, require
@@ -61,12 +62,12 @@ class Growth:
         Args:
             optimizer: the one that trains the teacher; it is not changed. Its class must be known
                 (`net2net.register_optimizer`); all of torch's for training by steps are.
-            rates: "keep" the learning rates; "restart": three tenths of the highest rate so far, for a new schedule
-                after the teacher's has ended; "width": a tensor with k times the inputs has 1/k of its rate, which
-                holds SGD at a high rate stable; "trajectory": per-tensor factors of lr, eps and weight decay with
-                which a student of even copies (`how="split", shares="even"`, whole multiples) stays the teacher's
-                function for ever; "paper": a tenth of all rates; "boost": 1.3 times the rate for tensors that are new
-                as a whole.
+            rates: "keep" the learning rates; "restart": three tenths of the peak that a torch scheduler has left in
+                the optimizer (`initial_lr`, or `max_lr`), for a new scheduler after the teacher's has ended; "width": a
+                tensor with k times the inputs has 1/k of its rate, which holds SGD at a high rate stable; "trajectory":
+                per-tensor factors of lr, eps and weight decay with which a student of even copies (`how="split",
+                shares="even"`, whole multiples) stays the teacher's function for ever; "paper": a tenth of all rates;
+                "boost": 1.3 times the rate for tensors that are new as a whole.
             ramp: over how many steps the rates rise from 0; 0 for no ramp. By default 200, with "trajectory" 0.
 
         Returns:
@@ -74,6 +75,9 @@ class Growth:
 
         Raises:
             GrowthError: the class is unknown, the parameters are not the teacher's, or the rates are not defined here.
+
+        Warns:
+            Net2NetWarning: a schedule has ended, with rates at 0, and they are kept.
 
         Source: the state rule follows from the chain rule on copies; "trajectory" is muP's relation between widths
             (Yang et al., 2022), "paper" is from Chen et al. (2016), section 3, "boost" from SPARKLING, "restart"
@@ -93,6 +97,13 @@ class Growth:
 
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
         result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
+        if rates != "restart" and has_ended(optimizer):
+            warnings.warn(
+                "the optimizer's learning rates are 0: its schedule has ended. For a new one use rates='restart'; some "
+                "schedulers go on from the rate that they find, and the student would learn nothing.",
+                Net2NetWarning,
+                stacklevel=2,
+            )
         if steps != 0:
             start_ramp(result, steps)
         return result

@@ -309,30 +309,55 @@ def test_a_new_schedule_begins_below_the_old_peak() -> None:
     assert optimizer.param_groups[0]["lr"] == 0.0 and optimizer.param_groups[0]["initial_lr"] == 0.2
 
 
-def test_the_peak_of_one_cycle_counts_and_not_its_start() -> None:
+def test_which_peak_a_restart_begins_below() -> None:
     teacher = mlp()
-    optimizer = torch.optim.SGD(teacher.parameters(), lr=1.0, momentum=0.9)
-    torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.5, total_steps=10)
-    groups = net2net.widen(teacher, 2.0, X).param_groups(optimizer, "restart")
-    assert [(g["lr"], g["initial_lr"]) for g in groups] == [(pytest.approx(0.15), pytest.approx(0.15))]
-    constant = torch.optim.SGD(teacher.parameters(), lr=1.0)
-    (group,) = net2net.widen(teacher, 2.0, X).param_groups(constant, "restart")
-    assert group["lr"] == pytest.approx(0.3) and "initial_lr" not in group
+    growth = net2net.widen(teacher, 2.0, X)
+    cycle = torch.optim.SGD(teacher.parameters(), lr=torch.tensor(1.0), momentum=0.9)
+    torch.optim.lr_scheduler.OneCycleLR(cycle, max_lr=0.5, total_steps=10)
+    (group,) = growth.param_groups(cycle, "restart")
+    assert isinstance(group["lr"], Tensor) and float(group["lr"]) == float(group["initial_lr"]) == pytest.approx(0.15)
+    by_hand = torch.optim.SGD(teacher.parameters(), lr=0.2)
+    refused(net2net.OptionError, lambda: growth.optimizer(by_hand, rates="restart"), "group 0", "by hand")
+
+
+def test_an_old_schedule_does_not_go_on_from_a_restart() -> None:
+    teacher, optimizer = ended()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, last_epoch=9)
+    growth = net2net.widen(teacher, 2.0, X)
+    new = growth.optimizer(optimizer, rates="restart")
+    refused(net2net.OptionError, lambda: growth.scheduler(schedule, new), "set anew", "new scheduler")
+    refused(
+        net2net.OptionError,
+        lambda: training.GrowthSchedule({1: {"sizes": {"0": 20}}}, X, rates="restart"),
+        "'restart'",
+        "'keep'",
+    )
 
 
 def test_an_ended_schedule_is_a_warning() -> None:
     teacher, optimizer = ended()
     growth = net2net.widen(teacher, 2.0, X)
-    with pytest.warns(net2net.Net2NetWarning, match=r"schedule has ended.*rates='restart', which begins at 0\.06"):
+    with pytest.warns(net2net.Net2NetWarning, match="schedule has ended.*rates='restart'"):
         growth.optimizer(optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         growth.optimizer(optimizer, rates="restart")
-        optimizer.param_groups[0]["lr"] = 0.01  # in the middle of one
+        optimizer.param_groups[0]["lr"] = 0.0001  # near its end, or at its beginning
         growth.optimizer(optimizer)
-        before_training = torch.optim.SGD(teacher.parameters(), lr=0.2)
-        torch.optim.lr_scheduler.LambdaLR(before_training, lambda step: step / 10)
-        growth.optimizer(before_training)
+
+
+def test_a_rate_of_nothing_is_no_end() -> None:
+    teacher = mlp()
+    layers = [{"params": layer.parameters()} for layer in (teacher[0], teacher[2], teacher[4])]
+    optimizer = torch.optim.SGD(layers, lr=0.2, momentum=0.9)
+    torch.optim.lr_scheduler.LambdaLR(optimizer, [lambda _: 0.0, lambda _: 1.0, lambda _: 1.0])  # a frozen layer
+    stepped(teacher, optimizer)
+    not_begun = torch.optim.SGD(teacher.parameters(), lr=0.2, momentum=0.9)
+    torch.optim.lr_scheduler.LambdaLR(not_begun, lambda step: step / 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net2net.widen(teacher, 2.0, X).optimizer(optimizer)
+        net2net.widen(teacher, 2.0, X).optimizer(not_begun)
 
 
 # ---- steps of new entries

@@ -82,7 +82,7 @@ def test_with_bf16_accumulation_and_activation_checkpointing(tmp_path: Path) -> 
 
 def test_what_cant_be_met_is_found_before_training(tmp_path: Path) -> None:
     example = {"input_ids": IDS[:2]}
-    with pytest.raises(net2net.GrowthError, match="rates='boost' needs new groups"):
+    with pytest.raises(net2net.GrowthError, match="rates='boost' is nothing"):
         trainer_callback(GrowthSchedule({1: {"where": {"model.layers": 1}}}, example, rates="boost"))
     schedule = GrowthSchedule({2: {"where": {"model.layers": 1}}, 5000: {"sizes": {"model.layers.7": 2.0}}}, example)
     arguments = transformers.TrainingArguments(output_dir=str(tmp_path), max_steps=9000, report_to=[], use_cpu=True)

@@ -1,6 +1,6 @@
 """Plan -> weights: everything that executes a plan reads the same data."""
 
-from net2net.apply._optimizer import RAMP_KEY, RATES, grow_optimizer, student_groups
+from net2net.apply._optimizer import RAMP_KEY, RATES, grow_optimizer, has_ended, student_groups
 from net2net.apply._optimizer_rules import register_optimizer
 from net2net.apply._pieces import bounds, pieces
 from net2net.apply._scheduler import grow_scheduler
@@ -14,6 +14,7 @@ __all__ = [
     "grow_scheduler",
     "grow_state",
     "grow_tensor",
+    "has_ended",
     "make_piece",
     "pieces",
     "register_optimizer",

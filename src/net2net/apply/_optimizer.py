@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,14 +14,14 @@ from torch.optim import Optimizer
 
 from net2net.apply._moments import KINDS, NotUniformError, grow_moment, lineage, more_inputs, scales_of, with_ramp
 from net2net.apply._optimizer_rules import OptimizerRules, rules_of
-from net2net.errors import Net2NetWarning, OptionError
+from net2net.errors import OptionError
 from net2net.plan import Plan, TensorPlan
 
 RATES = ("keep", "restart", "width", "trajectory", "paper", "boost")
 RAMP_KEY = "ramp_step"  # how many steps of its ramp a group has made
 _RESTART = 0.3
-# Below this part of its peak a learning rate is at the end of its schedule.
-_ENDED = 1e-3
+# What is left of a rate that has fallen to 0 step by step.
+_ENDED = 1e-9
 _PAPER = 0.1
 _BOOST = 1.3
 _NOT_OPTIONS = ("params", "param_names", RAMP_KEY)
@@ -96,7 +95,8 @@ def student_groups(
             "tensors that were there, which have one learning rate each. Use rates='keep'."
         )
     result: list[dict[str, Any]] = []
-    for group, members in zip(optimizer.param_groups, _members(optimizer, teacher, parameters), strict=True):
+    for number, members in enumerate(_members(optimizer, teacher, parameters)):
+        group = optimizer.param_groups[number]
         parts: dict[tuple[tuple[str, float], ...], list[Followed]] = {} if members else {(): []}
         for member in members:
             parts.setdefault(_factors(rates, optimizer, group, member), []).append(member)
@@ -107,7 +107,7 @@ def student_groups(
                     if isinstance(options.get(key), (int, float, torch.Tensor)):
                         options[key] = options[key] * factor
             if rates == "restart":
-                options |= _restarted(group)
+                options |= _restarted(group, number)
             named = "param_names" in group
             options["params"] = [(p.name, p.parameter) if named else p.parameter for p in some]
             result.append(options)
@@ -137,15 +137,24 @@ def _members(optimizer: Optimizer, teacher: nn.Module, parameters: list[Followed
     return result
 
 
-def peak_rate(group: Mapping[str, Any]) -> Any:
-    """The largest rate that a group had: schedulers keep it, or where they began, beside the rate of the moment."""
-    return max(group[key] for key in ("lr", "initial_lr", "max_lr") if key in group)
+def _restarted(group: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The rates for a schedule that is made anew, from where the old one began, or from the height that it rose to."""
+    peak = group.get("max_lr", group.get("initial_lr"))
+    if peak is None:
+        raise OptionError(
+            f"rates='restart' begins below the peak that a scheduler has left in the optimizer, and group {number} has "
+            "none ('initial_lr'). Set 'lr' of the new optimizer's groups by hand."
+        )
+    rate, old = _RESTART * float(peak), group["lr"]
+    return {key: torch.full_like(old, rate) if isinstance(old, torch.Tensor) else rate for key in ("lr", "initial_lr")}
 
 
-def _restarted(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The rates for a schedule that is made anew; it begins at "initial_lr" where a group has that."""
-    rate = _RESTART * peak_rate(group)
-    return {key: _copied(rate) for key in ("lr", "initial_lr") if key in group}
+def has_ended(optimizer: Optimizer) -> bool:
+    """Whether a scheduler has brought every rate down to 0; before the first step it may not have begun."""
+    groups = [group for group in optimizer.param_groups if group.get("initial_lr")]
+    return bool(optimizer.state and groups) and all(
+        float(group["lr"]) <= _ENDED * float(group["initial_lr"]) for group in groups
+    )
 
 
 def _factors(
@@ -195,8 +204,6 @@ def grow_optimizer(
     Raises:
         OptionError: the optimizer is of an unknown class or no optimizer of the teacher, or the rates are not defined.
     """
-    if rates != "restart":
-        _warn_of_an_end(optimizer)
     rules = rules_of(optimizer)
     result = _constructed(optimizer, student_groups(plan, teacher, student, optimizer, rates))
     mine = {p for group in result.param_groups for p in group["params"]}
@@ -205,21 +212,6 @@ def grow_optimizer(
         if member.parameter in mine and state:
             result.state[member.parameter] = dict(_carried(state, member, rules, type(optimizer).__name__, ramped))
     return result
-
-
-def _warn_of_an_end(optimizer: Optimizer) -> None:
-    """A rate of about 0 after some training: a new scheduler may go on from it, and the student would learn nothing."""
-    for group in optimizer.param_groups:
-        rate, peak = float(group["lr"]), float(peak_rate(group))
-        if optimizer.state and rate < _ENDED * peak:
-            warnings.warn(
-                f"the optimizer's learning rate is {rate:.3g} after a peak of {peak:.3g}: its schedule has ended. With "
-                f"a new one use rates='restart', which begins at {_RESTART * peak:.3g}; some schedulers would go on "
-                "from where the old one ended, and the student would not learn.",
-                Net2NetWarning,
-                stacklevel=4,
-            )
-            return
 
 
 def _constructed(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -33,7 +34,8 @@ def grow_scheduler(
     """A copy of the teacher's scheduler, with its state, that sets the rates of the student's optimizer.
 
     Raises:
-        OptionError: the optimizer is not the student's, or the scheduler not that of the teacher's optimizer.
+        OptionError: the optimizer is not the student's or its rates were set anew, or the scheduler is not that of the
+            teacher's optimizer.
     """
     before = scheduler.optimizer
     group_of = {p: k for k, group in enumerate(before.param_groups) for p in group["params"]}
@@ -47,6 +49,11 @@ def grow_scheduler(
                 "scheduler of the teacher's optimizer, and what growth.optimizer made of that optimizer."
             )
         index = next(k for k in found if k is not None)
+        if _set_anew(before.param_groups[index], group):
+            raise OptionError(
+                f"the rate of group {number} was set anew, by rates='restart' or by hand: a schedule that goes on "
+                "would lead elsewhere. Construct a new scheduler for the new optimizer."
+            )
         origins.append((index, _ratio(before.param_groups[index], group)))
     if all("initial_lr" in group for group in optimizer.param_groups):
         _Marked(optimizer)
@@ -64,6 +71,14 @@ def _ratio(before: dict[str, Any], after: dict[str, Any]) -> float:
     key = "initial_lr" if "initial_lr" in before and "initial_lr" in after else "lr"
     old, new = float(before[key]), float(after[key])
     return new / old if old else 1.0
+
+
+def _set_anew(before: dict[str, Any], after: dict[str, Any]) -> bool:
+    """Whether a group's rate and the one that its scheduler began at were not multiplied by the same number."""
+    if "initial_lr" not in before or "initial_lr" not in after:
+        return False
+    crosswise = [float(one["lr"]) * float(other["initial_lr"]) for one, other in ((before, after), (after, before))]
+    return not math.isclose(*crosswise, rel_tol=1e-6)
 
 
 def _rebound(scheduler: LRScheduler, optimizer: Optimizer, origins: list[_Origin]) -> LRScheduler:

@@ -12,7 +12,7 @@ from net2net.errors import OptionError
 from net2net.growth import RAMP_STEPS, Growth
 from net2net.training._ramp import ramp as start_ramp
 
-# The others need new groups, which a scheduler on the same optimizer wouldn't know.
+# The others need new groups or new rates, which a scheduler on the same optimizer wouldn't know.
 IN_PLACE = ("keep", "paper")
 # What wrappers and users hang on a module; it stays. (accelerate puts a forward of its own on the instance.)
 _STAYS = ("forward", "_original_forward")
@@ -65,7 +65,7 @@ def check_rates(rates: str) -> None:
     """Raise for learning rates that can't be put into an optimizer in place."""
     if rates not in IN_PLACE:
         raise OptionError(
-            f"rates={rates!r} needs new groups, which can't be put into an optimizer in place; use one of "
+            f"rates={rates!r} is nothing that a scheduler on the same optimizer would know of; in place use one of "
             f"{', '.join(IN_PLACE)}, or go on with what growth.optimizer makes."
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from net2net.apply import RATES
 from net2net.capture import Inputs
-from net2net.errors import GrowthError, OptionError
+from net2net.errors import GrowthError, Net2NetWarning, OptionError
 from net2net.growing import grow
 from net2net.growth import Growth
 
@@ -98,6 +99,8 @@ class GrowthSchedule:
                 )
         if self.rates not in RATES:
             raise OptionError(f"rates={self.rates!r} is not known; use one of {', '.join(RATES)}.")
+        if self.rates == "restart":
+            raise OptionError("rates='restart' is for a new scheduler, and here the old one goes on: use 'keep'.")
 
     def check(self, training: Training, done: int = 0) -> None:
         """Make every growth that is still to come once, and throw it away: what can't be met is found before training.
@@ -120,9 +123,11 @@ class GrowthSchedule:
             ...
             net2net.errors.SizeError: after step 900: '0' has size 12; 9 is smaller...
         """
-        for step in sorted(self.events):
-            if step > done:
-                training = self.after(step, training)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Net2NetWarning)  # the growth itself will warn
+            for step in sorted(self.events):
+                if step > done:
+                    training = self.after(step, training)
 
     def growth(self, step: int, model: nn.Module) -> Growth | None:
         """The growth that is due after so many steps, or None. The model isn't changed.
