@@ -146,27 +146,6 @@ def test_a_teacher_that_has_seen_a_long_input(dynamic: Any, length: int) -> None
         assert far_apart(copy.deepcopy(dynamic), growth.student) <= 1e-5
 
 
-@pytest.mark.parametrize("options", [{"how": "random_pad"}, {"init": "random", "dtype": "bfloat16"}])
-def test_a_dry_run_of_what_is_grown_in_memory(llama_folder: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    sizes = DEPTH if "init" in options else WIDTH
-    dry = net2net.grow_checkpoint(llama_folder, tmp_path / "s", sizes, dry_run=True, **options)
-    assert dry.verification is None and dry.in_memory is not None and dry.in_memory in str(dry)
-    assert "nothing was written" in str(dry) and not list(tmp_path.iterdir())
-    real = net2net.grow_checkpoint(llama_folder, tmp_path / "s", sizes, **options)
-    assert (dry.plan, dry.parameters, dry.bytes, dry.memory) == (real.plan, real.parameters, real.bytes, real.memory)
-    assert json.loads((tmp_path / "s" / "growth.json").read_text())["in_memory"] == dry.in_memory
-
-
-def test_what_is_grown_in_memory_needs_room_on_the_disk(
-    llama_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(net2net.CheckpointError, match="are free"):
-        net2net.grow_checkpoint(llama_folder, tmp_path / "s", WIDTH, how="random_pad")
-    assert not list(tmp_path.iterdir())
-
-
 def test_planning_looks_at_few_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(

@@ -73,7 +73,10 @@ def grow_tensor(
         result = tensor.new_empty(plan.shape)
         for (start, end), part in zip(places, parts, strict=True):
             result[start:end] = part
-    return result if initialiser is None else _fill_initial(result, plan, initialiser(name))
+    if initialiser is None:
+        return result
+    mask = _initial_places(result, plan)
+    return torch.where(mask, initialiser(name).to(result), result) if mask.any() else result
 
 
 def make_piece(tensor: torch.Tensor, plan: TensorPlan, rms: float, generator: torch.Generator) -> torch.Tensor:
@@ -198,14 +201,14 @@ def _fill(
         result.index_copy_(axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous())
 
 
-def _fill_initial(result: torch.Tensor, plan: TensorPlan, initial: torch.Tensor) -> torch.Tensor:
+def _initial_places(result: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
     """Random pad: every entry with a new place on any axis is the layer's own initialiser's."""
     mask = torch.zeros(result.shape, dtype=torch.bool, device=result.device)
     for axis, axis_map in enumerate(plan.axes):
         if axis_map is not None and axis_map.fresh is not None:
             new = torch.from_numpy(axis_map.fresh == FRESH.index("initial")).to(result.device)
             mask |= new.reshape([-1 if d == axis else 1 for d in range(result.dim())])
-    return torch.where(mask, initial.to(result), result)
+    return mask
 
 
 def _noise(like: torch.Tensor, noise: Noise, axis_map: AxisMap, rms: float, generator: torch.Generator) -> torch.Tensor:

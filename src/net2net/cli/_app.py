@@ -13,7 +13,7 @@ from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
 from net2net.cli._grow import grow_pretrained, grow_python
 from net2net.cli._reproduce import reproduce
-from net2net.cli._request import depth, width
+from net2net.cli._request import STREAMED_DEPTH, depth, nothing_without, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._summary import analysis_summary, verification_summary
 from net2net.cli._verify import compared
@@ -178,7 +178,8 @@ def grow(
         raise typer.BadParameter(f"it means --how split, and --how {how} is given.", param_hint="--split")
     asked = width(set_, all_, "split" if split else how, shares, noise)
     asked |= depth(deepen, deepen_all, init, positions, kernel, calibration)
-    if not asked:
+    if not {"sizes", "where"} & set(asked):
+        nothing_without("--deepen or --deepen-all", asked)
         raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
     if target.exists():
         raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
@@ -194,6 +195,8 @@ def grow(
     if more:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
         raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
+    if "where" not in asked:
+        nothing_without("--deepen or --deepen-all", {n: v for n, v in asked.items() if n in STREAMED_DEPTH})
     write = grow_pretrained if is_pretrained(source) else grow_python
     try:
         growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})

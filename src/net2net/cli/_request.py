@@ -14,6 +14,8 @@ import typer
 from net2net.depth import INITS
 from net2net.depth._order import POSITIONS
 
+# What a request for depth by a word of a config may say beside the number of layers.
+STREAMED_DEPTH = ("init", "positions")
 _FACTOR = r"\d+(\.\d+)?x"
 _BLOCKS = r"-?\d+(,-?\d+)*"  # -1 is the place before the first
 
@@ -27,7 +29,8 @@ def width(
     if pairs and factor:
         raise typer.BadParameter("give either --set NAME=SIZE, as often as needed, or --all FACTOR.")
     if not pairs and not factor:
-        return _nothing(given, "--set or --all")
+        nothing_without("--set or --all", given)
+        return {}
     sizes = _factor(factor, "--all") if factor else _pairs(pairs or [], "--set", "NAME=SIZE, such as fc1=64 or fc1=2x")
     return {"sizes": sizes, **given}
 
@@ -40,7 +43,7 @@ def depth(
     kernel: str | None,
     calibration: Path | None,
 ) -> dict[str, Any]:
-    """What --deepen or --deepen-all ask for; nothing if neither is given."""
+    """What --deepen or --deepen-all ask for; if neither is given, how layers are made and where they go."""
     options: list[tuple[str, Any, Callable[[Any], Any]]] = [
         ("init", init, _init),
         ("positions", positions, _positions),
@@ -50,18 +53,19 @@ def depth(
     given = {name: parsed(value) for name, value, parsed in options if value is not None}
     if pairs and factor:
         raise typer.BadParameter("give either --deepen NAME=COUNT, as often as needed, or --deepen-all FACTOR.")
-    if not pairs and not factor:
-        return _nothing(given, "--deepen or --deepen-all")
+    if not pairs and not factor:  # the number of layers may be a word of a config among the sizes
+        nothing_without("--deepen or --deepen-all", {n: v for n, v in given.items() if n not in STREAMED_DEPTH})
+        return given
     if factor:
         return {"where": _factor(factor, "--deepen-all"), **given}
     counts = _pairs(pairs or [], "--deepen", "NAME=COUNT, such as layers=2, layers=2x or layers=0,2")
     return {"where": {name: _count(name, count) for name, count in counts.items()}, **given}
 
 
-def _nothing(given: dict[str, Any], needed: str) -> dict[str, Any]:
+def nothing_without(needed: str, given: dict[str, Any]) -> None:
+    """Refuse options that are given in vain."""
     if given:
         raise typer.BadParameter(f"it does nothing without {needed}.", param_hint=f"--{next(iter(given))}")
-    return {}
 
 
 def _factor(text: str, option: str) -> str:

@@ -53,9 +53,15 @@ class CheckpointGrowth:
             "in_memory": self.in_memory,
             "optimizer": None if self.optimizer is None else list(self.optimizer),
             "dimensions": [
-                {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how} for w in plan.widenings
+                {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how}
+                for step in plan.steps
+                for w in step.widenings
             ],
-            "depth": [{"place": d.place, "from": d.before, "to": d.after, "init": d.init} for d in plan.deepenings],
+            "depth": [
+                {"place": d.place, "from": d.before, "to": d.after, "init": d.init}
+                for step in plan.steps
+                for d in step.deepenings
+            ],
             "max_relative_error": proof.max_relative_error if proof else None,
             "tolerance": proof.tolerance if proof else None,
             "dtype": proof.dtype if proof else None,
@@ -94,12 +100,14 @@ def complete(partial: Path, folder: Folder, plan: Plan, extra: tuple[str, ...] =
 
 
 def _card(plan: Plan) -> str:
-    lines = [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in plan.widenings]
-    lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in plan.deepenings]
+    lines = []
+    for step in plan.steps:
+        lines += [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in step.widenings]
+        lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in step.deepenings]
     return (
         "---\nlibrary_name: transformers\ntags:\n- net2net\n---\n\n"
         f"# Grown with net2net {plan.version}\n\n"
         f"Preserves the function of its teacher: {plan.preserves}. Seed {plan.seed}.\n\n"
         + "\n".join(lines)
-        + f"\n\n`{PLAN_FILE}` says where every entry comes from; `checksums.json` has the CRC-32 of every tensor.\n"
+        + f"\n\n`{PLAN_FILE}` says where every entry comes from.\n"
     )

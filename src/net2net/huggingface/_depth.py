@@ -84,6 +84,21 @@ def _with_lists(config: Any, before: Any, edits: Mapping[str, BlockEdit]) -> Any
     return result
 
 
+def with_longer_lists(model: nn.Module, before: Any, after: Any, depth: DepthRequest) -> Any:
+    """The config `after` with an entry in its per-layer lists for every layer: a new one has its neighbour's."""
+    result = copy.deepcopy(after)
+    lists = lists_of_layers(model)
+    counts = _new_counts(model, before, after, lists)
+    for layers in lists:
+        new = counts[layers.path] - len(layers)
+        if new > 0:
+            found = order(len(layers), new, depth.init, depth.positions or "spread", layers.path)
+            for key, items in sequences(before):
+                if len(items) == len(layers):
+                    set_key(result, key, [items[source] for source, _ in found])
+    return result
+
+
 def sources(edit: BlockEdit) -> list[int]:
     """For every layer of the student's list, the layer of the teacher's that it is or copies."""
     first = edit.stack.first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Mapping
@@ -10,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from net2net.build._config import eps_changes, set_key
 from net2net.errors import CheckpointError, GrowthError, VerificationError
-from net2net.growth import Growth
 from net2net.huggingface._beside import EXTRA_FILES, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._depth import DepthRequest
-from net2net.huggingface._folder import Folder, open_folder
+from net2net.huggingface._depth import DepthRequest, with_longer_lists
+from net2net.huggingface._folder import Folder, bare_model, open_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
 from net2net.huggingface._write import check_disk
@@ -49,18 +50,38 @@ def grow_in_memory(
         GrowthError: the request can't be met exactly.
         CheckpointError: the disk is too small.
     """
-    teacher, student, growth, inputs = _grown(folder, sizes, options, depth)
+    model_class: Any = folder.model_class
+    bare = bare_model(model_class, folder.config)
+    config = with_longer_lists(bare, folder.config, new_config(folder.config, sizes), depth)
+    check_saves(config)
+    bigger, working = bare_model(model_class, config), _widest(folder)
+    counts = tuple(sum(t.numel() for t in m.parameters()) for m in (bare, bigger))
+    lengths = folder.bytes(), _bytes(bigger, dtype or working)
+    states = None if state is None else (state.stat().st_size, state.stat().st_size * counts[1] // counts[0])
+    check_disk(partial, lengths[1] + (0 if states is None else states[1]))
+    teacher = _teacher(folder, working)
+    student = _student(model_class, config, working, options.seed)
+    inputs = from_config(model_class, folder.config, options.seed)
+    growth = transfer(
+        teacher,
+        student,
+        inputs,
+        how=options.how,
+        shares=options.shares,
+        noise=options.noise,
+        init=depth.init,
+        positions=depth.positions,
+        seed=options.seed,
+    )
+    plan: Plan = growth.plan
+    attributes = {**(plan.earlier.attributes if plan.earlier else {}), **plan.attributes}
+    for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
+        set_key(student.config, key, value)
     if dtype is not None:
         student.to(dtype)
-    plan: Plan = growth.plan
     write_state = None if state is None else optimizer_writer(state, plan, teacher, student)
-    counts = tuple(sum(t.numel() for t in m.parameters()) for m in (teacher, student))
-    length = sum(t.nbytes for t in {id(t): t for t in student.state_dict(keep_vars=True).values()}.values())
-    states = None if state is None else (state.stat().st_size, state.stat().st_size * counts[1] // counts[0])
-    memory = 3 * (folder.bytes() + length)  # both models, what they compute with, and the copy that is loaded again
-    lengths = (folder.bytes(), length)
+    memory = 3 * sum(lengths)  # both models, what they compute with, and the copy that is loaded again
     found = CheckpointGrowth(target, plan, (counts[0], counts[1]), lengths, memory, None, states, reason)
-    check_disk(partial, length + (0 if states is None else states[1]))
     if dry_run:
         return found
     shutil.rmtree(partial, ignore_errors=True)
@@ -74,7 +95,6 @@ def grow_in_memory(
         except GrowthError:
             shutil.rmtree(partial)
             raise
-    model_class: Any = folder.model_class
     loaded = model_class.from_pretrained(partial, dtype="auto", local_files_only=True)
     again = verify(student, loaded, inputs)
     if not again.passed:
@@ -90,14 +110,24 @@ def grow_in_memory(
     return found
 
 
-def _grown(
-    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest
-) -> tuple[Any, Any, Growth, dict[str, torch.Tensor]]:
-    """The teacher from its files, the student with its config, the growth, and the inputs that it is proved on."""
+def _widest(folder: Folder) -> torch.dtype:
+    """The dtype that holds every weight of the files as it is."""
+    own = {stored.dtype for stored in folder.tensors.values() if stored.dtype.is_floating_point}
+    return functools.reduce(torch.promote_types, own) if own else torch.float32
+
+
+def _bytes(model: nn.Module, dtype: torch.dtype) -> int:
+    """What the files of a model without weights will take."""
+    skipped = set(getattr(model, "_keys_to_ignore_on_save", None) or ())
+    tensors = {id(t): t for name, t in model.state_dict(keep_vars=True).items() if name not in skipped}
+    return sum(t.numel() * (dtype if t.is_floating_point() else t.dtype).itemsize for t in tensors.values())
+
+
+def _teacher(folder: Folder, dtype: torch.dtype) -> Any:
     model_class: Any = folder.model_class
     try:
         teacher, loading = model_class.from_pretrained(
-            folder.path, dtype="auto", local_files_only=True, output_loading_info=True
+            folder.path, dtype=dtype, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # whatever a class says no with
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -107,31 +137,19 @@ def _grown(
             raise CheckpointError(
                 f"the files don't fit {model_class.__name__}: {problem} {sorted(loading[problem])[:3]}."
             )
-    teacher.eval()
-    config = new_config(folder.config, sizes)
-    check_saves(config)
+    for name, parameter in teacher.named_parameters():
+        if parameter.numel() and not torch.isfinite(torch.stack(torch.aminmax(parameter.detach()))).all():
+            raise CheckpointError(f"'{name}' of the source holds NaN or infinity.")
+    return teacher.eval()
+
+
+def _student(model_class: Any, config: Any, dtype: torch.dtype, seed: int) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(options.seed)
-            student = model_class(config).to(teacher.dtype).eval()
+            torch.manual_seed(seed)
+            return model_class(config).to(dtype).eval()
     except Exception as error:  # whatever a constructor says no with
         raise CheckpointError(f"{model_class.__name__} can't be constructed at these sizes: {error}.") from error
-    inputs = from_config(model_class, folder.config, options.seed)
-    growth = transfer(
-        teacher,
-        student,
-        inputs,
-        how=options.how,
-        shares=options.shares,
-        noise=options.noise,
-        init=depth.init,
-        positions=depth.positions,
-        seed=options.seed,
-    )
-    attributes = {**(growth.plan.earlier.attributes if growth.plan.earlier else {}), **growth.plan.attributes}
-    for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
-        set_key(student.config, key, value)
-    return teacher, student, growth, inputs
 
 
 def _before(teacher: Any, attributes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:

@@ -49,6 +49,7 @@ def plan_checkpoint(
         NeedsMemory: it can't be streamed.
     """
     if options.how == "random_pad":
+        _check_files(folder, bare_model(folder.model_class, folder.config))
         raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
     try:
         return _plan(folder, sizes, options, depth)
