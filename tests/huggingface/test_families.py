@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from net2net.huggingface import open_folder
+from net2net.huggingface._inputs import from_config
+from net2net.huggingface._verify import reference
 from zoo.checkpoints import Family, depths, row, widths
 from zoo.huggingface import huggingface_models
 from zoo.model import ZooModel
@@ -33,3 +38,19 @@ def test_the_page_is_right(model: ZooModel, tmp_path: Path) -> None:
     found = row(model, tmp_path)
     assert "**" not in found, found
     assert found.split(" | ")[1] == told.split(" | ")[1], (told, found)
+
+
+@pytest.mark.parametrize("name", ["llama_tied", "t5", "mobilebert"])
+def test_what_is_computed_from_the_files_is_what_the_model_computes(name: str, tmp_path: Path) -> None:
+    """A head of MobileBERT reads another module's weights: they must not be read from memory that holds none."""
+    if name not in MODELS:
+        pytest.skip("transformers is not installed")
+    module: Any = MODELS[name].build()
+    module.save_pretrained(tmp_path)
+    folder = open_folder(tmp_path)
+    inputs = from_config(folder.model_class, folder.config, 0)
+    with torch.no_grad():
+        expected = module(**inputs).logits
+    for _ in range(2):
+        found = reference(folder, inputs)[0]["logits"]
+        assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-5

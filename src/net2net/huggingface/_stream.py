@@ -17,6 +17,24 @@ from net2net.huggingface._folder import Folder, bare_model, tied_names
 Buffers = SimpleQueue[tuple[torch.Tensor, torch.Tensor]]
 
 
+class _OnDisk(torch.Tensor):
+    """A weight that isn't in memory: it can be asked what it looks like, and computing with it is an error.
+
+    On the meta device it would be no error: a product of a real tensor with one that has no memory is a real tensor of
+    whatever the memory held before.
+    """
+
+    def __new__(cls, shape: torch.Size, dtype: torch.dtype) -> _OnDisk:
+        make: Any = torch.Tensor._make_wrapper_subclass
+        found: _OnDisk = make(cls, shape, dtype=dtype, device="cpu")
+        return found
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        """Every operation comes here."""
+        raise RuntimeError(f"{func} reads a weight outside of the forward of its module")
+
+
 def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
     """A model that computes with the weights of a checkpoint and holds those of one module at a time."""
     model = bare_model(folder.model_class, folder.config)
@@ -27,6 +45,10 @@ def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
                 own[name] = buffer.to(dtype)
     buffers = _buffers(dtype)
     names = {name: _stored(name, folder, ties) for name in model.state_dict()}
+    for weights in (module._parameters for module in model.modules()):
+        for name, weight in weights.items():
+            if weight is not None:
+                weights[name] = _OnDisk(weight.shape, dtype)  # type: ignore[assignment]
     for path, module in model.named_modules():
         mine = [name for name, p in module._parameters.items() if p is not None]
         kept = [name for name in module._buffers if (f"{path}.{name}" if path else name) in names]
