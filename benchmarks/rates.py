@@ -4,8 +4,9 @@ The teachers of the experiments `wider`, `deeper` and `language` are trained at 
 grown by the library's default, and trained on with each factor of that rate, for an eighth, a half and all of the
 steps (language: an eighth and a half). On images the teacher's schedule has ended at zero and a new one begins; on
 language the teacher is in the middle of its run, at a constant rate. All are measured on the held-out examples that the
-experiments choose rates on, with seeds that these don't report. The output file gets the runs of a teacher when they
-are done; an interrupted run goes on from there. Nothing is asserted.
+experiments choose rates on, with seeds that these don't report. As a control, the teacher of `language` also goes on
+without growing ("alone"). The output file gets the runs of a teacher when they are done; an interrupted run goes on
+from there. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ FACTORS = (1.0, 0.5, 0.3, 0.1)
 # The teachers' rates, as docs/results has them.
 PEAKS = {"wider": 0.0632, "deeper": 0.2, "language": 0.008}
 BUDGETS = {"wider": (0.125, 0.5, 1.0), "deeper": (0.125, 0.5, 1.0), "language": (0.125, 0.5)}
+CONTROL = {"language": ("alone",)}
 FIRST_SEED, STUDENT_ORDER = 1001, 10_000
 Job = tuple[str, str, int]  # an experiment, a group of it, a seed
 
@@ -43,14 +45,16 @@ def scores(job: Job, source: Path, steps: int | None) -> list[dict[str, Any]]:
     experiment = RECIPES[name](SIZES["cpu"])
     whole = steps or experiment.steps
     task = task_of(name, SIZES["cpu"], source)
-    group = next(g for g in experiment.groups if g.name == group_name)
+    group = next((g for g in experiment.groups if g.name == group_name), None)
     teacher = fresh(task, experiment.teacher, seed)
     optimizer = task.optimizer(teacher, 0.0)
     common: dict[str, Any] = {"every": whole, "part": "choice"}
     length = round(whole * experiment.teacher_budget)
     decays = experiment.teacher_decays
     train(teacher, optimizer, task, steps=length, rate=PEAKS[name], seed=seed, decays=decays, **common)
-    student, grown, error = start(group.arms[0], group, task, teacher.eval(), optimizer, seed)
+    student, grown, error = teacher, optimizer, 0.0
+    if group is not None:
+        student, grown, error = start(group.arms[0], group, task, teacher.eval(), optimizer, seed)
     found = []
     for budget in BUDGETS[name]:
         for factor in FACTORS:
@@ -58,8 +62,8 @@ def scores(job: Job, source: Path, steps: int | None) -> list[dict[str, Any]]:
             rate, order = factor * PEAKS[name], STUDENT_ORDER + seed
             points, _ = train(model, own, task, steps=round(whole * budget), rate=rate, seed=order, **common)
             score = 100 * points[-1].accuracy if task.metric == "accuracy" else -points[-1].loss
-            found.append({"experiment": name, "group": group_name, "seed": seed, "budget": budget, "factor": factor})
-            found[-1] |= {"score": score, "error": error}
+            run = {"experiment": name, "group": group_name, "seed": seed, "steps": whole}
+            found.append({**run, "budget": budget, "factor": factor, "score": score, "error": error})
     return found
 
 
@@ -92,12 +96,14 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     if arguments.output.exists():
         rows = [json.loads(line) for line in arguments.output.read_text().splitlines()]
+    if {row["steps"] for row in rows} - {arguments.steps or RECIPES["wider"](SIZES["cpu"]).steps}:
+        parser.error(f"{arguments.output} has runs of other lengths; name another file.")
     done = {(row["experiment"], row["group"], row["seed"]) for row in rows}
     jobs: list[Job] = [
-        (name, group.name, seed)
+        (name, group, seed)
         for seed in range(FIRST_SEED, FIRST_SEED + arguments.seeds)
         for name in PEAKS
-        for group in RECIPES[name](SIZES["cpu"]).groups
+        for group in (*(g.name for g in RECIPES[name](SIZES["cpu"]).groups), *CONTROL.get(name, ()))
     ]
     with ProcessPoolExecutor(arguments.workers) as pool:
         source = {"language": arguments.text}

@@ -99,8 +99,9 @@ class Growth:
         result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
         if rates != "restart" and has_ended(optimizer):
             warnings.warn(
-                "the optimizer's learning rates are 0: its schedule has ended. For a new one use rates='restart'; some "
-                "schedulers go on from the rate that they find, and the student would learn nothing.",
+                "the optimizer's learning rates are 0: its schedule has ended, or has hardly begun. For a new one use "
+                "rates='restart'; some schedulers go on from the rate that they find, and the student would learn "
+                "nothing.",
                 Net2NetWarning,
                 stacklevel=2,
             )

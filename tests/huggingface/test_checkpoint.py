@@ -146,6 +146,31 @@ def test_a_teacher_that_has_seen_a_long_input(dynamic: Any, length: int) -> None
         assert far_apart(copy.deepcopy(dynamic), growth.student) <= 1e-5
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [{"encoder.num_hidden_layers": 5}, {"encoder.num_hidden_layers": 5, "decoder.num_hidden_layers": 4}],
+    ids=["one", "both"],
+)
+def test_encoders_and_decoders_of_one_length(tmp_path: Path, sizes: dict[str, Any]) -> None:
+    transformers = pytest.importorskip("transformers")
+    part = {
+        "hidden_size": 24,
+        "intermediate_size": 37,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "vocab_size": 61,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+    }
+    encoder = transformers.T5GemmaModuleConfig(**part)
+    decoder = transformers.T5GemmaModuleConfig(**part, cross_attention_hidden_size=24)
+    config = transformers.T5GemmaConfig(encoder=encoder, decoder=decoder, vocab_size=61)
+    transformers.T5GemmaForConditionalGeneration(config).save_pretrained(tmp_path / "t")
+    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes)
+    assert growth.in_memory is None and growth.verification is not None and growth.verification.passed
+
+
 def test_planning_looks_at_few_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(

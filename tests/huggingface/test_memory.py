@@ -54,6 +54,29 @@ def test_per_layer_lists_get_longer(tmp_path: Path, options: dict[str, Any]) -> 
     assert json.loads((tmp_path / "s" / "config.json").read_text())["layer_types"] == [k for k in kinds for _ in "ab"]
 
 
+def test_lists_of_that_length_by_chance_stay(tmp_path: Path) -> None:
+    config = transformers.Qwen3Config(
+        **SMALL, num_key_value_heads=2, head_dim=6, num_hidden_layers=2, layer_types=["full_attention"] * 2
+    )
+    model = transformers.Qwen3ForCausalLM(config)
+    model.config.eos_token_id = [1, 2]
+    model.save_pretrained(tmp_path / "t")
+    more = {"num_key_value_heads": 4, "num_attention_heads": 8}  # a number of heads is that of the layers
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", more, how="random_pad")
+    for number, init in enumerate(("identity", "zero-random")):
+        target = tmp_path / str(number)
+        net2net.grow_checkpoint(tmp_path / "t", target, {"num_hidden_layers": 3}, init=init)
+        words = json.loads((target / "config.json").read_text())
+        assert len(words["layer_types"]) == 3 and words["eos_token_id"] == [1, 2]
+
+
+def test_words_about_layers_need_new_layers(llama_folder: Path, tmp_path: Path) -> None:
+    for options in ({"init": "stack"}, {"positions": "append"}, {"init": "stack", "how": "random_pad"}):
+        with pytest.raises(net2net.OptionError, match="no layers are asked for"):
+            net2net.grow_checkpoint(llama_folder, tmp_path / "s", WIDTH, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_weight_is_rounded_to_the_dtype_of_the_config(llama_folder: Path, tmp_path: Path) -> None:
     model = transformers.LlamaForCausalLM.from_pretrained(llama_folder, dtype=torch.bfloat16)
     model.model.norm.float()

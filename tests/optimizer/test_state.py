@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net import training
-from net2net.apply import _optimizer_rules
+from net2net.apply import _optimizer_rules, has_ended
 from support import X, from_zoo, mlp, refused, repeatable, same, trained
 
 
@@ -316,6 +316,13 @@ def test_which_peak_a_restart_begins_below() -> None:
     torch.optim.lr_scheduler.OneCycleLR(cycle, max_lr=0.5, total_steps=10)
     (group,) = growth.param_groups(cycle, "restart")
     assert isinstance(group["lr"], Tensor) and float(group["lr"]) == float(group["initial_lr"]) == pytest.approx(0.15)
+    new = growth.optimizer(cycle, rates="restart")
+    torch.optim.lr_scheduler.CosineAnnealingLR(new, 10)
+    again = net2net.widen(growth.student, 2.0, X).param_groups(new, "restart")
+    assert float(again[0]["lr"]) == pytest.approx(0.045)  # the first cycle's height is gone
+    from_nothing = torch.optim.SGD(teacher.parameters(), lr=0.2)
+    torch.optim.lr_scheduler.CyclicLR(from_nothing, 0.0, 0.1)
+    refused(net2net.OptionError, lambda: growth.optimizer(from_nothing, rates="restart"), "group 0", "by hand")
     by_hand = torch.optim.SGD(teacher.parameters(), lr=0.2)
     refused(net2net.OptionError, lambda: growth.optimizer(by_hand, rates="restart"), "group 0", "by hand")
 
@@ -325,7 +332,7 @@ def test_an_old_schedule_does_not_go_on_from_a_restart() -> None:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 10, last_epoch=9)
     growth = net2net.widen(teacher, 2.0, X)
     new = growth.optimizer(optimizer, rates="restart")
-    refused(net2net.OptionError, lambda: growth.scheduler(schedule, new), "set anew", "new scheduler")
+    refused(net2net.OptionError, lambda: growth.scheduler(schedule, new), "rates='restart'", "Construct a new one")
     refused(
         net2net.OptionError,
         lambda: training.GrowthSchedule({1: {"sizes": {"0": 20}}}, X, rates="restart"),
@@ -342,6 +349,9 @@ def test_an_ended_schedule_is_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         growth.optimizer(optimizer, rates="restart")
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(2))], "lr": 0.1})
+        assert not has_ended(optimizer)  # a part of the network goes on
+        del optimizer.param_groups[1]
         optimizer.param_groups[0]["lr"] = 0.0001  # near its end, or at its beginning
         growth.optimizer(optimizer)
 

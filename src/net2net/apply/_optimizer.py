@@ -106,8 +106,8 @@ def student_groups(
                 for key in _RATE_KEYS if option == "lr" else (option,):
                     if isinstance(options.get(key), (int, float, torch.Tensor)):
                         options[key] = options[key] * factor
-            if rates == "restart":
-                options |= _restarted(group, number)
+            if rates == "restart":  # the height of a cycle is the old schedule's
+                options = {k: v for k, v in options.items() if k not in _RATE_KEYS} | _restarted(group, number)
             named = "param_names" in group
             options["params"] = [(p.name, p.parameter) if named else p.parameter for p in some]
             result.append(options)
@@ -140,20 +140,20 @@ def _members(optimizer: Optimizer, teacher: nn.Module, parameters: list[Followed
 def _restarted(group: Mapping[str, Any], number: int) -> dict[str, Any]:
     """The rates for a schedule that is made anew, from where the old one began, or from the height that it rose to."""
     peak = group.get("max_lr", group.get("initial_lr"))
-    if peak is None:
+    if peak is None or not float(peak) > 0:
         raise OptionError(
             f"rates='restart' begins below the peak that a scheduler has left in the optimizer, and group {number} has "
             "none ('initial_lr'). Set 'lr' of the new optimizer's groups by hand."
         )
-    rate, old = _RESTART * float(peak), group["lr"]
+    old, rate = group["lr"], _RESTART * max(float(peak), float(group["lr"]))
     return {key: torch.full_like(old, rate) if isinstance(old, torch.Tensor) else rate for key in ("lr", "initial_lr")}
 
 
 def has_ended(optimizer: Optimizer) -> bool:
     """Whether a scheduler has brought every rate down to 0; before the first step it may not have begun."""
-    groups = [group for group in optimizer.param_groups if group.get("initial_lr")]
-    return bool(optimizer.state and groups) and all(
-        float(group["lr"]) <= _ENDED * float(group["initial_lr"]) for group in groups
+    groups = optimizer.param_groups
+    return bool(optimizer.state) and all(
+        group.get("initial_lr") and float(group["lr"]) <= _ENDED * float(group["initial_lr"]) for group in groups
     )
 
 

@@ -51,8 +51,8 @@ def grow_scheduler(
         index = next(k for k in found if k is not None)
         if _set_anew(before.param_groups[index], group):
             raise OptionError(
-                f"the rate of group {number} was set anew, by rates='restart' or by hand: a schedule that goes on "
-                "would lead elsewhere. Construct a new scheduler for the new optimizer."
+                f"the rate of group {number} is not the old one's any more (rates='restart', a rate set by hand, or a "
+                "step of the old scheduler since): a schedule that goes on would lead elsewhere. Construct a new one."
             )
         origins.append((index, _ratio(before.param_groups[index], group)))
     if all("initial_lr" in group for group in optimizer.param_groups):
@@ -68,7 +68,7 @@ class _Marked(LRScheduler):
 
 
 def _ratio(before: dict[str, Any], after: dict[str, Any]) -> float:
-    key = "initial_lr" if "initial_lr" in before and "initial_lr" in after else "lr"
+    key = "initial_lr" if before.get("initial_lr") and "initial_lr" in after else "lr"
     old, new = float(before[key]), float(after[key])
     return new / old if old else 1.0
 
@@ -77,6 +77,8 @@ def _set_anew(before: dict[str, Any], after: dict[str, Any]) -> bool:
     """Whether a group's rate and the one that its scheduler began at were not multiplied by the same number."""
     if "initial_lr" not in before or "initial_lr" not in after:
         return False
+    if "max_lr" in before and "max_lr" not in after:
+        return True
     crosswise = [float(one["lr"]) * float(other["initial_lr"]) for one, other in ((before, after), (after, before))]
     return not math.isclose(*crosswise, rel_tol=1e-6)
 

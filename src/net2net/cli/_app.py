@@ -196,7 +196,8 @@ def grow(
         names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
         raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
     if "where" not in asked:
-        nothing_without("--deepen or --deepen-all", {n: v for n, v in asked.items() if n in STREAMED_DEPTH})
+        needed = f"--deepen, --deepen-all or a number of layers.{words_beside(source)}"
+        nothing_without(needed, {n: v for n, v in asked.items() if n in STREAMED_DEPTH})
     write = grow_pretrained if is_pretrained(source) else grow_python
     try:
         growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})

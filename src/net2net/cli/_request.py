@@ -65,7 +65,7 @@ def depth(
 def nothing_without(needed: str, given: dict[str, Any]) -> None:
     """Refuse options that are given in vain."""
     if given:
-        raise typer.BadParameter(f"it does nothing without {needed}.", param_hint=f"--{next(iter(given))}")
+        raise typer.BadParameter(f"it does nothing without {needed.rstrip('.')}.", param_hint=f"--{next(iter(given))}")
 
 
 def _factor(text: str, option: str) -> str:

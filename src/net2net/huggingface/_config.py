@@ -46,7 +46,7 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
 
 
 def check_saves(config: Any) -> None:
-    """Refuse a config that its class would refuse to save, before anything is written.
+    """Refuse a config that its class would refuse to save or to load, before anything is written.
 
     Raises:
         SizeError: its class says no.
@@ -54,6 +54,7 @@ def check_saves(config: Any) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
+            type(config).from_pretrained(folder, local_files_only=True)
     except Exception as error:  # whatever a config's validation says no with
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SizeError(f"{type(config).__name__} doesn't allow these sizes: {reason}") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,13 @@ from net2net.build._config import numbers, sequences, set_key
 from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, order
 from net2net.dimensions import Analysis
 from net2net.errors import CheckpointError, OptionError
-from net2net.huggingface._folder import Folder, bare_model
+from net2net.huggingface._folder import ABOUT_LAYERS, Folder, bare_model
 from net2net.huggingface._layers import Layers, lists_of_layers
+from net2net.plan import Plan
+
+# Names of lists with an entry for each layer; and of all that could be one.
+_PER_LAYER = re.compile("layer|type|pattern|block")
+_ANY = re.compile("^(?!.*_ids?$)")
 
 
 class NeedsMemory(CheckpointError):
@@ -33,9 +39,18 @@ class DepthRequest:
     positions: Positions | None = None
 
 
+_NONE = DepthRequest()
+
+
+def check_used(depth: DepthRequest, plan: Plan) -> None:
+    """Refuse words about new layers where there are none."""
+    if depth != _NONE and not any(step.deepenings for step in plan.steps):
+        given = ", ".join(f"{name}={value!r}" for name, value in vars(depth).items() if value != getattr(_NONE, name))
+        raise OptionError(f"{given}: no layers are asked for. Ask for more of them, or leave it out.")
+
+
 def depth_edits(
     folder: Folder,
-    teacher: nn.Module,
     small: nn.Module,
     analysis: Analysis,
     lists: list[Layers],
@@ -43,11 +58,9 @@ def depth_edits(
     depth: DepthRequest,
 ) -> tuple[dict[str, BlockEdit], Any]:
     """The stacks that get deeper, by their lists, and the config with its per-layer lists in the new order."""
-    try:
-        first = bare_model(folder.model_class, _with_lists(config, folder.config, {}))
-    except CheckpointError:
-        first = None
-    counts = _new_counts(teacher, folder.config, config, lists) if first is None else _lengths(first, lists)
+    model_class, before = folder.model_class, folder.config
+    longer = with_longer_lists(model_class, before, config, lambda count, more: [*range(count), *[count - 1] * more])
+    counts = _lengths(bare_model(model_class, longer), lists)
     stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
     edits: dict[str, BlockEdit] = {}
     for layers in lists:
@@ -67,36 +80,52 @@ def depth_edits(
         if edit.init in ("random", "zero-random"):
             raise NeedsMemory("fresh layers are drawn as their class does, which needs the model in memory.")
         edits[layers.path] = edit
-    return edits, _with_lists(config, folder.config, edits)
+
+    def chosen(count: int, more: int) -> list[int]:
+        fitting = (sources(e) for e in edits.values() if len(e.stack.children) == count)
+        return next((found for found in fitting if len(found) == count + more), [*range(count), *[count - 1] * more])
+
+    return edits, with_longer_lists(model_class, before, config, chosen)
 
 
 def _has_lists(config: Any, layers: Layers) -> bool:
     return any(len(items) == len(layers) for _, items in sequences(config))
 
 
-def _with_lists(config: Any, before: Any, edits: Mapping[str, BlockEdit]) -> Any:
-    """The config with lists that have an entry for each layer put in the order of the new layers."""
-    result = copy.deepcopy(config)
-    for edit in edits.values():
-        for key, items in sequences(before):
-            if len(items) == len(edit.stack.children):
-                set_key(result, key, [items[source] for source in sources(edit)])
-    return result
+def with_longer_lists(
+    model_class: type[nn.Module], before: Any, after: Any, chosen: Callable[[int, int], list[int]]
+) -> Any:
+    """The config `after` with an entry for every layer in its per-layer lists.
+
+    Args:
+        model_class: that it is for.
+        before: the teacher's config.
+        after: the config with the new numbers of layers.
+        chosen: says for a number of layers and of further ones whose entry each has.
+
+    Raises:
+        CheckpointError: the class refuses it.
+    """
+    new = dict(numbers(after))
+    grown = [(key[:-1], count, int(new.get(key, count) - count)) for key, count in numbers(before) if _is_depth(key)]
+    refusal: CheckpointError | None = None
+    for names in (_PER_LAYER, _ANY):  # other lists may have the length by chance
+        result = copy.deepcopy(after)
+        for scope, count, more in grown:
+            for key, items in sequences(after):
+                if more > 0 and key[:-1] == scope and len(items) == count and names.search(str(key[-1])):
+                    set_key(result, key, [items[source] for source in chosen(int(count), more)])
+        try:
+            bare_model(model_class, result)
+            return result
+        except CheckpointError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
 
 
-def with_longer_lists(model: nn.Module, before: Any, after: Any, depth: DepthRequest) -> Any:
-    """The config `after` with an entry in its per-layer lists for every layer: a new one has its neighbour's."""
-    result = copy.deepcopy(after)
-    lists = lists_of_layers(model)
-    counts = _new_counts(model, before, after, lists)
-    for layers in lists:
-        new = counts[layers.path] - len(layers)
-        if new > 0:
-            found = order(len(layers), new, depth.init, depth.positions or "spread", layers.path)
-            for key, items in sequences(before):
-                if len(items) == len(layers):
-                    set_key(result, key, [items[source] for source, _ in found])
-    return result
+def _is_depth(key: tuple[Any, ...]) -> bool:
+    return ABOUT_LAYERS.search(str(key[-1])) is not None
 
 
 def sources(edit: BlockEdit) -> list[int]:
@@ -107,13 +136,6 @@ def sources(edit: BlockEdit) -> list[int]:
 
 def _lengths(model: nn.Module, lists: list[Layers]) -> dict[str, int]:
     return {layers.path: len(model.get_submodule(layers.path)) for layers in lists}  # type: ignore[arg-type]
-
-
-def _new_counts(teacher: nn.Module, before: Any, after: Any, lists: list[Layers]) -> dict[str, int]:
-    """How long the lists of layers will be, where a config with per-layer lists isn't valid before these are."""
-    new = dict(numbers(after))
-    changed = {number: new[key] for key, number in numbers(before) if new.get(key, number) != number}
-    return {layers.path: int(changed.get(len(layers), len(layers))) for layers in lists}
 
 
 def check_kinds(teacher: nn.Module, student: nn.Module, lists: list[Layers], edits: Mapping[str, BlockEdit]) -> None:

@@ -23,7 +23,7 @@ from net2net.depth import INITS, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
 from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
-from net2net.huggingface._depth import DepthRequest, NeedsMemory
+from net2net.huggingface._depth import DepthRequest, NeedsMemory, check_used
 from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._memory import grow_in_memory
@@ -67,7 +67,8 @@ def grow_checkpoint(
         sizes: words of the config to new sizes: {"hidden_size": "2x", "num_hidden_layers": 32}.
         how, shares, noise, seed: as for `widen`.
         init, positions: as for `deepen`.
-        dtype: of the new weights, such as "bfloat16"; by default each tensor keeps its own.
+        dtype: of the new weights, such as "bfloat16"; by default each tensor keeps its own. (What can't be streamed has
+            the widest of all tensors.)
         max_shard_size: of a file, such as "5GB" or "500MB".
         optimizer: a file in the source with the state of its optimizer, such as the Trainer's "optimizer.pt"; it grows
             too, and what else a run needs to go on (scheduler, random states) is copied.
@@ -102,6 +103,7 @@ def grow_checkpoint(
         return grow_in_memory(
             folder, target, partial, sizes, options, depth, new_dtype, max_shard_size, state, str(reason), dry_run
         )
+    check_used(depth, planned.plan)
     write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
     slots = layout(_wanted(folder, planned, new_dtype), most)
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))

@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from net2net.build._config import eps_changes, set_key
+from net2net.depth import order
 from net2net.errors import CheckpointError, GrowthError, VerificationError
 from net2net.huggingface._beside import EXTRA_FILES, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._depth import DepthRequest, with_longer_lists
+from net2net.huggingface._depth import DepthRequest, check_used, with_longer_lists
 from net2net.huggingface._folder import Folder, bare_model, open_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
@@ -51,10 +52,14 @@ def grow_in_memory(
         CheckpointError: the disk is too small.
     """
     model_class: Any = folder.model_class
-    bare = bare_model(model_class, folder.config)
-    config = with_longer_lists(bare, folder.config, new_config(folder.config, sizes), depth)
+
+    def chosen(count: int, more: int) -> list[int]:
+        return [source for source, _ in order(count, more, depth.init, depth.positions or "spread", "layers")]
+
+    config = with_longer_lists(model_class, folder.config, new_config(folder.config, sizes), chosen)
     check_saves(config)
-    bigger, working = bare_model(model_class, config), _widest(folder)
+    bare, bigger = (bare_model(model_class, c) for c in (folder.config, config))
+    working = _widest(folder)
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (bare, bigger))
     lengths = folder.bytes(), _bytes(bigger, dtype or working)
     states = None if state is None else (state.stat().st_size, state.stat().st_size * counts[1] // counts[0])
@@ -74,6 +79,7 @@ def grow_in_memory(
         seed=options.seed,
     )
     plan: Plan = growth.plan
+    check_used(depth, plan)
     attributes = {**(plan.earlier.attributes if plan.earlier else {}), **plan.attributes}
     for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
         set_key(student.config, key, value)
@@ -95,7 +101,11 @@ def grow_in_memory(
         except GrowthError:
             shutil.rmtree(partial)
             raise
-    loaded = model_class.from_pretrained(partial, dtype="auto", local_files_only=True)
+    try:
+        loaded = model_class.from_pretrained(partial, dtype="auto", local_files_only=True)
+    except Exception as error:  # whatever a class says no with
+        shutil.rmtree(partial)
+        raise CheckpointError(f"what {model_class.__name__} saves, it doesn't load again: {error}.") from error
     again = verify(student, loaded, inputs)
     if not again.passed:
         shutil.rmtree(partial)

@@ -48,9 +48,6 @@ def plan_checkpoint(
         GrowthError: the request can't be met exactly.
         NeedsMemory: it can't be streamed.
     """
-    if options.how == "random_pad":
-        _check_files(folder, bare_model(folder.model_class, folder.config))
-        raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
     try:
         return _plan(folder, sizes, options, depth)
     except KindError:
@@ -62,16 +59,18 @@ def plan_checkpoint(
 def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
     _check_files(folder, teacher)
+    if options.how == "random_pad":
+        raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
     inputs = from_config(folder.model_class, folder.config, options.seed)
-    config = new_config(folder.config, sizes)
+    asked = new_config(folder.config, sizes)
     lists = lists_of_layers(teacher)
     small = _small(teacher, folder.config, lists)
     analysis = analyze(small, inputs)
     found = depends_on_depth(teacher, small, lists)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
-    edits, config = depth_edits(folder, teacher, small, analysis, lists, config, depth)
-    student_small = _small_student(teacher, config, folder.config, lists)
+    edits, config = depth_edits(folder, small, analysis, lists, asked, depth)
+    student_small = _small_student(teacher, config, asked, lists)
     width, eps = _width(small, analysis, student_small, inputs, options)
     for key, value in eps.items():
         set_key(config, key, value)
@@ -146,11 +145,11 @@ def _small(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module:
         return model
 
 
-def _small_student(teacher: nn.Module, config: Any, before: Any, lists: list[Layers]) -> nn.Module:
+def _small_student(teacher: nn.Module, config: Any, asked: Any, lists: list[Layers]) -> nn.Module:
     """The student with the layers of the small teacher: the same kinds in the same order."""
     student = bare_model(type(teacher), config)
     try:
-        return shallow(student, config, lists, before)
+        return shallow(student, config, lists, asked)
     except CheckpointError as error:
         raise NeedsMemory(str(error)) from error
 

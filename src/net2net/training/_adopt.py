@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 
 from torch import nn
 from torch.optim import Optimizer
 
-from net2net.errors import OptionError
+from net2net.errors import Net2NetWarning, OptionError
 from net2net.growth import RAMP_STEPS, Growth
 from net2net.training._ramp import ramp as start_ramp
 
@@ -47,7 +48,9 @@ def adopt(
     if growth.teacher is not model:
         raise OptionError("the growth is of another network: give the one that was grown, without a wrapper.")
     check_rates(rates)
-    new = growth.optimizer(optimizer, rates=rates, ramp=ramp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Net2NetWarning)  # what its scheduler does next is the loop's
+        new = growth.optimizer(optimizer, rates=rates, ramp=ramp)
     hooks = {name: value for name, value in vars(model).items() if name in _STAYS or name.endswith("_hooks")}
     vars(model).clear()
     vars(model).update({**vars(growth.student), **hooks})
