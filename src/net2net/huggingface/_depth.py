@@ -39,14 +39,10 @@ class DepthRequest:
     positions: Positions | None = None
 
 
-_NONE = DepthRequest()
-
-
 def check_used(depth: DepthRequest, plan: Plan) -> None:
     """Refuse words about new layers where there are none."""
-    if depth != _NONE and not any(step.deepenings for step in plan.steps):
-        given = ", ".join(f"{name}={value!r}" for name, value in vars(depth).items() if value != getattr(_NONE, name))
-        raise OptionError(f"{given}: no layers are asked for. Ask for more of them, or leave it out.")
+    if depth != DepthRequest() and not any(step.deepenings for step in plan.steps):
+        raise OptionError(f"{depth}: no layers are asked for. Ask for more of them, or leave init and positions out.")
 
 
 def depth_edits(
@@ -59,8 +55,7 @@ def depth_edits(
 ) -> tuple[dict[str, BlockEdit], Any]:
     """The stacks that get deeper, by their lists, and the config with its per-layer lists in the new order."""
     model_class, before = folder.model_class, folder.config
-    longer = with_longer_lists(model_class, before, config, lambda count, more: [*range(count), *[count - 1] * more])
-    counts = _lengths(bare_model(model_class, longer), lists)
+    counts = _lengths(bare_model(model_class, with_longer_lists(model_class, before, config, _at_the_end)), lists)
     stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
     edits: dict[str, BlockEdit] = {}
     for layers in lists:
@@ -83,7 +78,7 @@ def depth_edits(
 
     def chosen(count: int, more: int) -> list[int]:
         fitting = (sources(e) for e in edits.values() if len(e.stack.children) == count)
-        return next((found for found in fitting if len(found) == count + more), [*range(count), *[count - 1] * more])
+        return next((found for found in fitting if len(found) == count + more), _at_the_end(count, more))
 
     return edits, with_longer_lists(model_class, before, config, chosen)
 
@@ -122,6 +117,10 @@ def with_longer_lists(
             refusal = refusal or error
     assert refusal is not None
     raise refusal
+
+
+def _at_the_end(count: int, more: int) -> list[int]:
+    return [*range(count), *[count - 1] * more]
 
 
 def _is_depth(key: tuple[Any, ...]) -> bool:
