@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ def test_a_dry_run_of_what_is_grown_in_memory(llama_folder: Path, tmp_path: Path
     real = net2net.grow_checkpoint(llama_folder, tmp_path / "s", sizes, **options)
     assert (dry.plan, dry.parameters, dry.bytes, dry.memory) == (real.plan, real.parameters, real.bytes, real.memory)
     assert json.loads((tmp_path / "s" / "growth.json").read_text())["in_memory"] == dry.in_memory
+    name = "model.norm.weight"
+    written = load_file(tmp_path / "s" / "model.safetensors")[name].view(torch.uint8).numpy()
+    assert json.loads((tmp_path / "s" / "checksums.json").read_text())[name] == f"{zlib.crc32(written.tobytes()):08x}"
 
 
 def test_what_is_grown_in_memory_needs_room_on_the_disk(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ EXTRA_FILES = (
 # What an unfinished folder was asked for: the same request goes on where it was, another one starts anew.
 REQUEST = "request.json"
 PLAN_FILE = "net2net-plan.safetensors"
+SUMS_FILE = "checksums.json"
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,10 @@ class CheckpointGrowth:
         return "\n".join(lines)
 
 
-def complete(partial: Path, folder: Folder, plan: Plan, extra: tuple[str, ...] = EXTRA_FILES) -> None:
-    """Add what a folder has beside weights and config: the `extra` files, a model card, and the plan itself."""
+def complete(
+    partial: Path, folder: Folder, plan: Plan, sums: Mapping[str, str], extra: tuple[str, ...] = EXTRA_FILES
+) -> None:
+    """Add what a folder has beside weights and config: `extra` files, a model card, the plan, and its checksums."""
     for pattern in extra:
         for file in folder.path.glob(pattern):
             if file.is_file() and is_own(file):
@@ -96,6 +101,7 @@ def complete(partial: Path, folder: Folder, plan: Plan, extra: tuple[str, ...] =
                 copy.parent.mkdir(exist_ok=True)
                 shutil.copyfile(file, copy)
     plan.save(partial / PLAN_FILE)
+    (partial / SUMS_FILE).write_text(json.dumps(sums, indent=2) + "\n")
     (partial / "README.md").write_text(_card(plan))
 
 
@@ -109,5 +115,5 @@ def _card(plan: Plan) -> str:
         f"# Grown with net2net {plan.version}\n\n"
         f"Preserves the function of its teacher: {plan.preserves}. Seed {plan.seed}.\n\n"
         + "\n".join(lines)
-        + f"\n\n`{PLAN_FILE}` says where every entry comes from.\n"
+        + f"\n\n`{PLAN_FILE}` says where every entry comes from; `{SUMS_FILE}` has the CRC-32 of every tensor.\n"
     )

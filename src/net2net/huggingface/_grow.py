@@ -136,8 +136,7 @@ def grow_checkpoint(
     if new_dtype is not None:
         planned.config.dtype = new_dtype
     planned.config.save_pretrained(partial)
-    complete(partial, folder, planned.plan, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
-    (partial / "checksums.json").write_text(json.dumps(sums, indent=2) + "\n")
+    complete(partial, folder, planned.plan, sums, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
     proof = compare(teacher, open_folder(partial), planned.inputs, planned.plan.preserves)
     verification = _require(proof, partial, planned.config)
     found = replace(found, verification=verification)

@@ -22,7 +22,7 @@ from net2net.huggingface._depth import DepthRequest, check_used, with_longer_lis
 from net2net.huggingface._folder import Folder, bare_model, open_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
-from net2net.huggingface._write import check_disk
+from net2net.huggingface._write import check_disk, checksum
 from net2net.plan import Plan, WidthOptions
 from net2net.request import Size
 from net2net.transferring import transfer
@@ -94,7 +94,9 @@ def grow_in_memory(
     partial.mkdir(parents=True)
     (partial / REQUEST).write_text("null\n")  # no request: such a run starts anew
     student.save_pretrained(partial, max_shard_size=max_shard_size)
-    complete(partial, folder, plan, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
+    written = open_folder(partial)
+    sums = {name: checksum(written.read(name)) for name in written.tensors}
+    complete(partial, folder, plan, sums, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
     if write_state is not None:
         try:
             write_state(partial)
@@ -113,7 +115,7 @@ def grow_in_memory(
             "the student was grown and verified, but its folder doesn't load as the same function: relative error "
             f"{again.max_relative_error:.1e}. Its config has no word for something that changed. Nothing is written."
         )
-    found = replace(found, bytes=(folder.bytes(), open_folder(partial).bytes()), verification=growth.verification)
+    found = replace(found, bytes=(folder.bytes(), written.bytes()), verification=growth.verification)
     (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
     (partial / REQUEST).unlink()
     partial.rename(target)

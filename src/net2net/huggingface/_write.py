@@ -157,7 +157,7 @@ def _allocate(path: Path, header: bytes, length: int) -> None:
 def _tensor(descriptor: int, first: int, slot: Slot, make: Callable[[Slot], Iterator[torch.Tensor]]) -> str:
     crc, written, offset = 0, 0, first + slot.start
     for piece in make(slot):
-        view = memoryview(piece.to(slot.dtype).contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+        view = _in_bytes(piece.to(slot.dtype))
         crc = zlib.crc32(view, crc)
         while view:
             count = os.pwrite(descriptor, view, offset + written)
@@ -165,3 +165,12 @@ def _tensor(descriptor: int, first: int, slot: Slot, make: Callable[[Slot], Iter
     if written != slot.length:
         raise CheckpointError(f"'{slot.name}' came out with {written} bytes instead of {slot.length}.")
     return f"{crc:08x}"
+
+
+def checksum(tensor: torch.Tensor) -> str:
+    """The checksum (CRC-32, hexadecimal) of a tensor as it is in a file."""
+    return f"{zlib.crc32(_in_bytes(tensor)):08x}"
+
+
+def _in_bytes(tensor: torch.Tensor) -> memoryview:
+    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
