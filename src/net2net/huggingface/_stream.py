@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Executor
 from queue import SimpleQueue
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from net2net._threads import in_threads, threads
+from net2net._threads import one_core_each, threads
 from net2net.apply._pieces import PIECE
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 
@@ -43,7 +44,7 @@ def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
         for name, buffer in own.items():
             if buffer is not None and buffer.is_floating_point():
                 own[name] = buffer.to(dtype)
-    buffers = _buffers(dtype)
+    buffers, pool = _buffers(dtype), one_core_each()
     names = {name: _stored(name, folder, ties) for name in model.state_dict()}
     for weights in (module._parameters for module in model.modules()):
         for name, weight in weights.items():
@@ -54,7 +55,7 @@ def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
         kept = [name for name in module._buffers if (f"{path}.{name}" if path else name) in names]
         source = {name: names[f"{path}.{name}" if path else name] for name in (*mine, *kept)}
         if type(module) is nn.Linear and module.in_features <= PIECE:
-            module.forward = _linear(folder, source, buffers)  # type: ignore[method-assign, assignment]
+            module.forward = _linear(folder, source, buffers, pool)  # type: ignore[method-assign, assignment]
         elif type(module) is nn.Embedding:
             module.forward = _embedding(folder, source["weight"], dtype)  # type: ignore[method-assign, assignment]
         elif source:
@@ -81,7 +82,9 @@ def _buffers(dtype: torch.dtype) -> Buffers:
     return found
 
 
-def _linear(folder: Folder, source: dict[str, str], buffers: Buffers) -> Callable[[torch.Tensor], torch.Tensor]:
+def _linear(
+    folder: Folder, source: dict[str, str], buffers: Buffers, pool: Executor
+) -> Callable[[torch.Tensor], torch.Tensor]:
     """A linear layer that reads its weight in runs of rows: a head over a large vocabulary never is in memory."""
     outputs, inputs = folder.tensors[source["weight"]].shape
     step = PIECE // inputs
@@ -102,7 +105,7 @@ def _linear(folder: Folder, source: dict[str, str], buffers: Buffers) -> Callabl
             finally:
                 buffers.put((stored, computed))
 
-        for _ in in_threads(run, range(0, outputs, step)):
+        for _ in pool.map(run, range(0, outputs, step)):
             pass
         return result
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from net2net._threads import in_threads
+from net2net._threads import alone, in_threads
 from net2net.apply._pieces import PIECE
 from net2net.capture import named_outputs
 from net2net.errors import CheckpointError, StudentMismatchError
@@ -115,11 +115,12 @@ def _outputs(folder: Folder, inputs: dict[str, torch.Tensor], dtypes: Sequence[t
     for working in dtypes:
         given = {k: v.to(working) if v.is_floating_point() else v for k, v in inputs.items()}
         try:
-            with torch.no_grad():
-                return named_outputs(streaming_model(folder, working)(**given)), working
+            model = streaming_model(folder, working)
+            with torch.no_grad(), alone():
+                return named_outputs(model(**given)), working
         except (RuntimeError, NotImplementedError, KeyError, StopIteration):
             continue  # a cast to one dtype is written into its forward, or its files have other names
     model_class: Any = folder.model_class
-    model = model_class.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
+    whole = model_class.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
     with torch.no_grad():
-        return named_outputs(model(**inputs)), torch.float32
+        return named_outputs(whole(**inputs)), torch.float32
