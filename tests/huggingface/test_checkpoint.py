@@ -182,6 +182,31 @@ def test_encoders_and_decoders_of_one_length(tmp_path: Path, sizes: dict[str, An
     assert growth.in_memory is None and growth.verification is not None and growth.verification.passed
 
 
+def test_a_size_that_is_a_list_with_an_entry_for_each_layer(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Gemma3nTextConfig(
+        vocab_size=61,
+        vocab_size_per_layer_input=61,
+        hidden_size=16,
+        hidden_size_per_layer_input=4,
+        intermediate_size=[32] * 5,
+        num_hidden_layers=5,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        altup_num_inputs=2,
+        laurel_rank=4,
+        num_kv_shared_layers=0,
+        layer_types=["full_attention"] * 5,
+        activation_sparsity_pattern=[0.0] * 5,
+    )
+    transformers.Gemma3nForCausalLM(config).save_pretrained(tmp_path / "t")
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": "2x"})
+    assert load(tmp_path / "s").config.intermediate_size == [64] * 5
+    a, b = logits(tmp_path / "t"), logits(tmp_path / "s")
+    assert float((a - b).abs().max() / a.abs().max()) <= 1e-5
+
+
 def test_planning_looks_at_few_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
