@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from net2net._threads import alone
 from net2net.deepening import deepen
 from net2net.demo._data import Digits, Split, batches, load
 from net2net.demo._network import DigitsNet
-from net2net.demo._training import BATCH, Curve, Tick, accuracy, one_thread, train
+from net2net.demo._training import BATCH, Curve, Tick, accuracy, train
 from net2net.dimensions import Analysis, analyze
 from net2net.growth import Growth
 from net2net.widening import widen
@@ -131,7 +132,7 @@ def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-@one_thread()
+@alone()  # networks this small lose more time to torch's threads than they gain
 def prepare(settings: Settings, tick: Tick) -> Prepared:
     """Train the teacher and make it wider and deeper."""
     data = load()
@@ -157,7 +158,7 @@ def prepare(settings: Settings, tick: Tick) -> Prepared:
     return Prepared(data, teacher, accuracy(teacher, data.test), analysis, students)
 
 
-@one_thread()
+@alone()  # networks this small lose more time to torch's threads than they gain
 def compare(prepared: Prepared, settings: Settings, tick: Tick) -> Arms:
     """Train every arm on the same batches in the same order, at the learning rate that suits it best.
 

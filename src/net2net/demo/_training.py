@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -68,14 +67,3 @@ def train(
             points[step] = accuracy(model, measured)
         tick()
     return Curve(tuple(points), tuple(points.values()))
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Networks this small lose more time to threads that wait for each other than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
