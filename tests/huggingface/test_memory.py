@@ -83,8 +83,10 @@ def test_words_about_layers_need_new_layers(llama_folder: Path, tmp_path: Path) 
 
 def test_no_weight_is_rounded_to_the_dtype_of_the_config(llama_folder: Path, tmp_path: Path) -> None:
     model = transformers.LlamaForCausalLM.from_pretrained(llama_folder, dtype=torch.bfloat16)
-    model.model.norm.float()
+    model.model.norm.float().weight.data.mul_(1.0001)  # no number of bfloat16
     model.save_pretrained(tmp_path / "t")
+    config = json.loads((tmp_path / "t" / "config.json").read_text())
+    (tmp_path / "t" / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
     assert {str(t.dtype) for t in load_file(tmp_path / "t" / "model.safetensors").values()} == {
         "torch.bfloat16",
         "torch.float32",
