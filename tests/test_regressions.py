@@ -59,7 +59,7 @@ class _PooledHalves(nn.Module):
 
 
 def test_pooled_parts_of_a_fused_layer_grow() -> None:
-    growth = grown(_PooledHalves(), {"both": 6}, torch.randn(2, 2, 3, 3))
+    growth = grown(_PooledHalves(), {"both": 12}, torch.randn(2, 2, 3, 3))
     assert growth.student.out.in_features == 6
     assert growth.verification.passed
 

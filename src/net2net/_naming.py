@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 
-from net2net.axes import Atom, Inference, atoms, resolve
+from net2net.axes import Atom, Concat, Inference, Term, atoms, resolve
+
+Widths = Callable[[str], list[Term] | None]
 
 
-def name_dimensions(inference: Inference, runs: dict[Atom, list[tuple[str, int]]]) -> dict[Atom, str]:
-    """A unique name for each atom that reaches the state, in the order of the state."""
+def name_dimensions(inference: Inference, runs: dict[Atom, list[tuple[str, int]]], widths: Widths) -> dict[Atom, str]:
+    """A unique name for each atom that reaches the state, in the order of the state.
+
+    A name is a module's path only for the width of what that module gives back.
+
+    Args:
+        inference: of the network.
+        runs: where each atom that gets a name runs.
+        widths: the axes with names of what a module gives back; None where there is no such module.
+    """
     names: dict[Atom, str] = {}
     taken: Counter[str] = Counter()
     shares = _parts_of_axes(inference)
     makers = _makers(inference)
     for atom, places in runs.items():
-        base = _base_name(atom, places, makers.get(atom, []), shares)
+        paths = makers.get(atom, [])
+        if atom not in shares:  # what a module makes for itself alone is no width of it
+            paths = [p for p in paths if not (found := widths(p)) or any(atom in atoms(t) for t in found)]
+        base = _base_name(atom, places, paths, shares)
+        width = widths(base)
+        is_part = False
+        if not base or (width is not None and width != [atom]):
+            is_part = bool(width) and all(isinstance(t, Concat) and atom in t.parts for t in width or ())
+            base = base if is_part else _place_name(places, paths, shares.get(atom))
         taken[base] += 1
-        names[atom] = base if taken[base] == 1 else f"{base} #{taken[base]}"
+        names[atom] = base if taken[base] == 1 and not is_part else f"{base} #{taken[base]}"
     return names
+
+
+def _place_name(places: list[tuple[str, int]], makers: list[str], share: str | None) -> str:
+    """The tensor and the axis, and what the dimension is to it if there is another one."""
+    made = [(tensor, axis) for tensor, axis in places if tensor.rpartition(".")[0] in makers]
+    tensor, axis = (made or places)[0]
+    return f"{tensor}[{axis}].{share}" if share else f"{tensor}[{axis}]"
 
 
 def _makers(inference: Inference) -> dict[Atom, list[str]]:
@@ -73,8 +99,7 @@ def _base_name(atom: Atom, places: list[tuple[str, int]], makers: list[str], fac
         parent = _common(owners) if len(owners) > 1 else owners[0]
         return f"{parent}.{factors[atom]}" if parent else factors[atom]
     if not makers:
-        tensor, axis = places[0]
-        return f"{tensor}[{axis}]"
+        return _place_name(places, makers, None)
     if len(makers) == 1:
         return makers[0]
     common = _common(makers)

@@ -10,9 +10,10 @@ from typing import Literal
 
 from torch import nn
 
+from net2net._modules import Modules
 from net2net._naming import name_dimensions
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
-from net2net.capture import Inputs, capture
+from net2net.capture import Inputs, Value, capture
 from net2net.depth import DepthPlace, find_places
 from net2net.plan import Sites, tolerance
 
@@ -77,21 +78,19 @@ class Analysis:
             return [pattern]
         return fnmatch.filter(self.dimensions, pattern)
 
-    def module_paths(self) -> list[str]:
-        """Paths of the modules that run in the forward, and of those that contain them."""
-        paths: dict[str, None] = {}
-        for node in self.sites.inference.graph.nodes:
-            parts = node.module.split(".")
-            for end in range(1, len(parts) + 1):
-                paths.setdefault(".".join(parts[:end]))
-        paths.pop("", None)
-        return list(paths)
+    @cached_property
+    def modules(self) -> Modules:
+        """The modules of the network and what they give back."""
+        return Modules(self.sites.inference, self.sites.model)
 
-    def output_of(self, path: str) -> tuple[Term, ...]:
-        """The axes of what a module gives back: the result of the last operation inside it."""
-        nodes = self.sites.inference.graph.nodes
-        last = next(n for n in reversed(nodes) if n.module == path or n.module.startswith(path + "."))
-        return self.sites.inference.of(last.outputs[0])
+    def module_paths(self) -> list[str]:
+        """Paths of the modules that run in the forward, and of those that contain them, under all their names."""
+        return list(self.modules.known)
+
+    def widths_of(self, path: str) -> list[Term]:
+        """The axes with dimensions of what a module gives back: one, unless it gives back several things."""
+        free = {self.atoms[d.name] for d in self.growable()}
+        return self.modules.widths(path, set(self.atoms.values()), free)
 
     def __str__(self) -> str:
         from net2net.report import dimension_table, place_table
@@ -127,13 +126,21 @@ def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
     recognise_gains(inference)
     _lock_unused(inference)
     runs = _runs_of(inference)
-    names = name_dimensions(inference, runs)
+    sites = Sites(inference, model)
+    tolerances = {atom: tolerance.of(sites, atom) for atom in runs}
+    modules = Modules(inference, model)
+    free = {atom for atom, (growth, _) in tolerances.items() if growth != "fixed"}
+
+    def widths(path: str) -> list[Term] | None:
+        if path not in modules.every:
+            return None
+        return modules.widths(path, runs, free) if path in modules.known else []
+
     primary = _primary(inference, runs)
     dimensions = {}
     by_name = {}
-    sites = Sites(inference, model)
-    for atom, name in names.items():
-        growth, reason = tolerance.of(sites, atom)
+    for atom, name in name_dimensions(inference, runs, widths).items():
+        growth, reason = tolerances[atom]
         contracted = sites.contracted(atom)
         places = tuple(
             Place(tensor, axis, "contracted" if (tensor, axis) in contracted else "produced")
@@ -145,18 +152,30 @@ def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
 
 
 def _runs_of(inference: Inference) -> dict[Atom, list[tuple[str, int]]]:
-    """The (tensor, axis) places of each atom that reaches the model's state."""
+    """The (tensor, axis) places of each atom that reaches the model's state, those of kernels aside."""
+    kernels = _kernels(inference)
     runs: dict[Atom, list[tuple[str, int]]] = defaultdict(list)
     for name, value in inference.graph.state.items():
         for axis, term in enumerate(inference.of(value)):
             for atom in dict.fromkeys(atoms(term)):
-                if atom.size > 1:
+                if atom.size > 1 and atom not in kernels:
                     runs[atom].append((name, axis))
     return runs
 
 
+def _kernels(inference: Inference) -> set[Atom]:
+    """The axes of the weights of convolutions that slide along their input: no dimensions of the network."""
+    return {
+        atom
+        for node in inference.graph.nodes
+        if "conv" in node.op and isinstance(node.get("weight"), Value)
+        for term in inference.of(node["weight"])[2:]
+        for atom in atoms(term)
+    }
+
+
 def _lock_unused(inference: Inference) -> None:
-    """Lock the axes of parameters that no computed value carries: kernels, and tensors that nothing reads."""
+    """Lock the axes of parameters that no computed value carries, such as those that nothing reads."""
     carried = {
         atom
         for node in inference.graph.nodes

@@ -7,7 +7,7 @@ import fnmatch
 import math
 from collections.abc import Iterator, Mapping
 
-from net2net.axes import Atom, Concat, Product, Term, atoms, resolve, size
+from net2net.axes import Atom, Concat, Product, Term, atoms, size
 from net2net.dimensions import Analysis, Dimension
 from net2net.errors import FixedDimensionError, OptionError, SizeError, UnknownNameError
 
@@ -91,6 +91,10 @@ def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str
 
 def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError:
     names = list(dict.fromkeys([*analysis.dimensions, *paths]))  # many a dimension is called like its module
+    if key in analysis.modules.every:
+        names = [d.name for d in analysis.growable() if any(t.startswith(f"{key}.") for t in d.tensors)]
+        read = f"; its tensors have {names[:5]}" if names else ""
+        return UnknownNameError(f"module '{key}' isn't called on the example inputs, so it has no output width{read}.")
     near = difflib.get_close_matches(key, names, n=3, cutoff=0.4)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "print(net2net.analyze(...)) lists the names."
     return UnknownNameError(f"no dimension and no module is called '{key}'. {hint}")
@@ -99,16 +103,18 @@ def _unknown(analysis: Analysis, key: str, paths: list[str]) -> UnknownNameError
 def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple[str, int]]:
     """A module path means the width of what the module gives back."""
     named = {atom: analysis.dimensions[name] for name, atom in analysis.atoms.items()}
-    axes = [t for t in analysis.output_of(path) if any(a in named for a in atoms(t))]
-    # Beside its width an output may have positions, which a table of the model may have too: they never grow.
-    axes = [t for t in axes if any(named[a].growth != "fixed" for a in atoms(t) if a in named)] or axes
-    if len(axes) != 1:
-        listed = sorted({named[a].name for t in axes for a in atoms(t) if a in named})
-        what = f"has {len(axes)} widths in its output" if axes else "has no width that can grow in its output"
-        known = listed or [d.name for d in analysis.growable()][:5]
+    widths = analysis.widths_of(path)
+    if len(widths) != 1:
+        listed = list(dict.fromkeys(named[a].name for t in widths for a in atoms(t) if a in named))
+        inside = [d.name for d in analysis.growable() if any(t.startswith(f"{path}.") for t in d.tensors)]
+        known = listed or inside[:5] or [d.name for d in analysis.growable()][:5]
+        what = f"has {len(widths)} widths in its output" if widths else "has no width in its output"
         raise UnknownNameError(f"module '{path}' {what}; name a dimension instead: {known}.")
-    term = resolve(axes[0])
-    yield from _distribute(term, new_size(wanted, size(term), path), path, named)
+    (term,) = widths
+    after = new_size(wanted, size(term), path)
+    if after < size(term):
+        raise SizeError(f"'{path}' has size {size(term)}; {after} is smaller, and growth never shrinks. Ask for more.")
+    yield from _distribute(term, after, path, named)
 
 
 def _distribute(term: Term, after: int, path: str, named: Mapping[Atom, Dimension]) -> Iterator[tuple[str, int]]:
@@ -134,10 +140,11 @@ def _distribute(term: Term, after: int, path: str, named: Mapping[Atom, Dimensio
         )
     else:
         assert isinstance(term, Concat)
-        if after % before:
-            names = sorted({named[a].name for a in atoms(term) if a in named})
-            raise SizeError(
-                f"'{path}' is a concatenation of {names}; name the one to grow, or ask for a whole multiple."
-            )
-        for part in term.parts:
-            yield from _distribute(part, size(part) * (after // before), path, named)
+        alike = len(set(term.parts)) == 1  # gates, or the two halves of a gated unit
+        if after % (len(term.parts) if alike else before):
+            names = list(dict.fromkeys(named[a].name for a in atoms(term) if a in named))
+            what = f"{len(term.parts)} times {names}" if alike else f"a concatenation of {names}"
+            multiple = f"a multiple of {len(term.parts)}" if alike else "a whole multiple"
+            raise SizeError(f"'{path}' is {what}; name the one to grow, or ask for {multiple}.")
+        for part in dict.fromkeys(term.parts):
+            yield from _distribute(part, size(part) * after // before, path, named)
