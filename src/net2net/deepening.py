@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import nn
 
@@ -80,19 +82,21 @@ def deepen(
     analysis = analyze(model, example_inputs)
     designer = DepthDesigner(model, analysis, options, example_inputs, calibration)
     stacks = find_stacks(analysis.sites.inference, model)
-    left_out: list[str] = []
-    if init in PRESERVING and not isinstance(where, dict):  # stacks that can't be exact give way to others, or layers
+    left_out: dict[str, str] = {}
+    layers = designer.layers
+    if init in PRESERVING and not isinstance(where, Mapping):  # stacks that can't be exact give way to others, or layers
         places = analysis.places
-        left_out = [s.name for s in stacks if places[s.name].growth != "exact"]
+        left_out = {s.name: places[s.name].reason for s in stacks if places[s.name].growth != "exact"}
         if any(place.growth == "exact" for place in places.values()):
             stacks = [s for s in stacks if s.name not in left_out]
-    if not isinstance(where, dict):  # of stacks inside stacks the innermost
+    if not isinstance(where, Mapping):  # of stacks inside stacks the innermost
         stacks = [s for s in stacks if not any(b.holds(inner.container) for b in s.blocks for inner in stacks)]
-    wanted = resolve_where(where, stacks, designer.layers)
+        left_out |= {p.name: p.reason for p in layers if p.kind is None and not stacks}
+    wanted = resolve_where(where, stacks, layers)
     if not wanted:
         raise SizeError("nothing would grow: no place gets a new block or layer. Ask for more.")
-    plan, skeleton = designer.of(wanted) if isinstance(where, dict) else designer.of_most(wanted)
-    plan.left_out.update({name: analysis.places[name].reason for name in left_out})
+    plan, skeleton = designer.of(wanted) if isinstance(where, Mapping) else designer.of_most(wanted)
+    plan.left_out.update(left_out)
     return _grown(model, plan, skeleton, analysis, example_inputs)
 
 

@@ -139,9 +139,9 @@ def test_other_activations_are_refused_by_name(make: type[nn.Module], written: s
     refused(net2net.UnknownNameError, lambda: net2net.deepen(teacher, "2x", X), f"'{place}'", word, reason)
 
 
-def test_a_slope_for_each_channel_is_refused() -> None:
-    """PReLU with several slopes is no one function of a number: the units of a pair could have different ones."""
-    refused(net2net.FixedDimensionError, lambda: net2net.deepen(chain(lambda: nn.PReLU(6)), {"0": 1}, X), "PReLU")
+def test_a_slope_for_each_channel() -> None:
+    """The units of a pair share their slope, and the new layer divides by what each pair gives."""
+    exact(chain(lambda: nn.PReLU(6)), {"0": 1}, X)
 
 
 def test_a_softplus_with_a_near_threshold_is_refused() -> None:

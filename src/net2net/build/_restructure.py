@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from net2net.build._deepened import Deepened, DeepenedBlock
 from net2net.capture import structural_copy
 from net2net.depth import BlockEdit, Change, LayerEdit, LayerPlace
 from net2net.errors import OptionError
@@ -109,7 +110,7 @@ class _Editor:
         _refill(container, result)
 
     def _in_one_place(self, container: nn.Module, old: list[str], edit: BlockEdit, made: list[nn.Module]) -> None:
-        """Blocks that are attributes: each new one goes into a Sequential with the one that it follows."""
+        """Blocks that are attributes: each new one goes into one module with the one that it follows."""
         groups: list[list[nn.Module]] = []
         for (_, new), module in zip(edit.order, made, strict=True):
             if new and groups:
@@ -120,7 +121,7 @@ class _Editor:
                 groups.append([module])
         for name, group in zip(old, groups, strict=True):
             if len(group) > 1:
-                setattr(container, name, nn.Sequential(*group).train(group[0].training))
+                container._modules[name] = DeepenedBlock(*group).train(group[0].training)
 
     def _copied(self, block: nn.Module, path: str, init: str) -> nn.Module:
         """A copy of a block with tensors of its own, but for those that others share."""
@@ -172,13 +173,13 @@ class _Editor:
             made += self._identity_layer(edit, layer, last, kernel, mirrored=place.kind == "mirror" and not is_last)
         for module in made:
             module.train(last.training)
-        if isinstance(owner, nn.Sequential):
+        if type(owner).forward in (nn.Sequential.forward, Deepened.forward):
             children = list(owner._modules.items())
             at = [n for n, _ in children].index(name) + 1
             labels = [f"{name}_deeper{i + 1}" for i in range(len(made))]
             _refill(owner, [*children[:at], *zip(labels, made, strict=True), *children[at:]])
         else:
-            setattr(owner, name, nn.Sequential(last, *made).train(last.training))
+            owner._modules[name] = Deepened(last, *made).train(last.training)
 
     def _mirror(self, module: nn.Module, place: LayerPlace) -> None:
         """Give a layer, or its BatchNorm, each unit twice: as it is and with the opposite sign."""
@@ -212,22 +213,27 @@ class _Editor:
         place, n = edit.place, edit.place.channels
         assert place.activation is not None
         activation = copy.deepcopy(self._same(place.activation))
+        twice = place.kind == "mirror" and isinstance(place.slope, np.ndarray)  # a slope for each channel
         for name, tensor in _direct(self._same(place.activation)):
-            self._replace(activation, name, tensor, _as_it_is(tensor, self.names[id(tensor)][0]))
-        weight_name = self.names[id(layer.weight)][0] if id(layer.weight) in self.names else f"{place.name}.weight"
+            plan = _as_it_is(tensor, self.names[id(tensor)][0])
+            if twice:
+                plan = replace(plan, shape=(2 * n,), axes=(AxisMap(np.concatenate([np.arange(n)] * 2)),))
+            self._replace(activation, name, tensor, plan)
+        if twice:
+            activation.num_parameters = 2 * n  # type: ignore[assignment]
+        weight_name, dtype = self._stored(place.layer)
         axes: list[AxisMap | None] = [None] * (2 + len(kernel or ()))
         outputs, inputs = n, n
         both, signs = np.concatenate([np.arange(n)] * 2), np.concatenate([np.ones(n), -np.ones(n)])
         if place.kind == "mirror":
-            inputs, axes[1] = 2 * n, AxisMap(both, signs / place.slope, contracted=True)
+            inputs, axes[1] = 2 * n, AxisMap(both, signs / _twice(place.slope), contracted=True)
             if mirrored:
                 outputs, axes[0] = 2 * n, AxisMap(both, signs)
         elif place.kind == "maxout":
             inputs = n // place.pieces
             axes[0] = AxisMap(np.repeat(np.arange(inputs), place.pieces))
-        has_bias = layer.bias is not None
+        has_bias = place.has_bias
         made: nn.Module
-        dtype = layer.weight.dtype
         if kernel is None:
             made = nn.Linear(inputs, outputs, has_bias, device="meta", dtype=dtype)
         else:
@@ -238,10 +244,19 @@ class _Editor:
         plan = TensorPlan(tuple(made.weight.shape), tuple(axes), source=weight_name, fill="identity")
         self._give(made, "weight", plan)
         if has_bias:
-            self._give(made, "bias", _numbers(np.zeros(outputs), f"{weight_name.removesuffix('weight')}bias"))
+            own = place.layer._parameters.get("bias")
+            source = weight_name if own is None else self.names[id(own)][0]
+            self._give(made, "bias", _numbers(np.zeros(outputs), source))
         if not isinstance(last, _BatchNorm):
             return [activation, made]
         return [activation, made, self._batch_norm(edit, last, weight_name, mirrored)]
+
+    def _stored(self, layer: nn.Module) -> tuple[str, torch.dtype]:
+        """The tensor that a layer's weight is, or is computed from (weight norm, spectral norm, pruning)."""
+        tensors = [tensor for _, tensor in layer.named_parameters()] or [tensor for _, tensor in layer.named_buffers()]
+        weight = layer._parameters.get("weight")
+        largest = weight if weight is not None else max(tensors, key=lambda t: (t.dim(), t.numel()))
+        return self.names[id(largest)][0], largest.dtype
 
     def _batch_norm(self, edit: LayerEdit, like: nn.Module, source: str, mirrored: bool) -> nn.Module:
         """A BatchNorm that undoes its own normalisation: gain = sqrt(variance + eps), shift = mean."""
@@ -284,6 +299,11 @@ def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 def _direct(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+
+
+def _twice(slope: float | np.ndarray) -> float | np.ndarray:
+    """The slope of each unit of mirrored pairs."""
+    return np.concatenate([slope, slope]) if isinstance(slope, np.ndarray) else slope
 
 
 def _as_it_is(tensor: torch.Tensor, source: str) -> TensorPlan:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -32,7 +33,8 @@ class LayerPlace:
     """A place for identity layers: between `last` (a layer, or the normalisation after it) and its activation.
 
     With `activation` f and the identity U, `f(U f(x)) = f(x)` if f is idempotent ("identity"); if
-    `f(x) - f(-x) = slope * x`, a mirrored pair of units gives x back ("mirror"); of `pieces` linear pieces the largest
+    `f(x) - f(-x) = slope * x`, a mirrored pair of units gives x back ("mirror", with a slope for each channel if they
+    differ); of `pieces` linear pieces the largest
     ("maxout"). `reason` says why there is no exact way.
     """
 
@@ -43,7 +45,8 @@ class LayerPlace:
     kind: Literal["identity", "mirror", "maxout"] | None
     activation: nn.Module | None
     channels: int
-    slope: float = 1.0
+    slope: float | np.ndarray = 1.0
+    has_bias: bool = True
     pieces: int = 1
     reason: str = ""
 
@@ -61,7 +64,7 @@ class LayerPlace:
 def find_layers(inference: Inference, model: nn.Module) -> list[LayerPlace]:
     """Every layer that an activation follows, in the order of execution, with what is possible there."""
     regions = Regions(inference)
-    calls = Counter(node.module for node in regions.nodes if flow_of(node) in (Flow.CONTRACT, Flow.AFFINE))
+    calls = Counter(node.module for node in regions.nodes if _runs_layer(node))
     found: list[LayerPlace] = []
     shared = shared_modules(model)
     for node in regions.nodes:
@@ -70,12 +73,17 @@ def find_layers(inference: Inference, model: nn.Module) -> list[LayerPlace]:
             found.append(_recurrent(node.module, layer))
         if id(layer) in shared:
             continue
-        standard = isinstance(layer, (nn.Linear, _ConvNd)) and flow_of(node) is Flow.CONTRACT
+        standard = isinstance(layer, (nn.Linear, _ConvNd)) and flow_of(node) is Flow.CONTRACT and _runs_layer(node)
         if layer is not None and standard and calls[node.module] == 1:
             place = _place(model, regions, node, layer, calls)
             if place is not None:
                 found.append(place)
     return found
+
+
+def _runs_layer(node: Node) -> bool:
+    """Whether the operation is what a layer or a norm does, not one by which its weight is computed."""
+    return flow_of(node) in (Flow.CONTRACT, Flow.AFFINE) and {"input", "weight"} <= node.arguments.keys()
 
 
 def _recurrent(path: str, layer: nn.Module) -> LayerPlace:
@@ -101,9 +109,13 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
     channels = _channels(layer)
 
     def place(
-        kind: Literal["identity", "mirror", "maxout"] | None, activation: nn.Module | None, **more: float | int | str
+        kind: Literal["identity", "mirror", "maxout"] | None,
+        activation: nn.Module | None,
+        **more: float | np.ndarray | int | str,
     ) -> LayerPlace:
-        return LayerPlace(node.module, layer, last, model.get_submodule(last), kind, activation, channels, **more)  # type: ignore[arg-type]
+        has_bias = node.get("bias") is not None
+        module = model.get_submodule(last)
+        return LayerPlace(node.module, layer, last, module, kind, activation, channels, has_bias=has_bias, **more)  # type: ignore[arg-type]
 
     pieces = _pieces(after, channels)
     if pieces:
@@ -113,8 +125,9 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
     if outer is None and not single:
         return None
     activation = outer if outer is not None else as_module(after)
+    by_channel = isinstance(outer, nn.PReLU) and outer.num_parameters > 1
     function: Function = _function_of(outer) if outer is not None else operation(after)
-    if not acts_on_numbers(function):
+    if not by_channel and not acts_on_numbers(function):
         return None
     name = type(outer).__name__ if outer is not None else base_name(after.op)
     norm = model.get_submodule(last)
@@ -122,7 +135,7 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
         return place(None, None, reason=f"'{last}' keeps no statistics, so it can't be undone in eval mode")
     if base_name(after.op) == "aten.rrelu":
         return place(None, None, reason=f"{name} ({after.where}) is random in training")
-    if is_idempotent(function):
+    if not by_channel and is_idempotent(function):
         if activation is None:
             return place(None, None, reason=f"{after.where} is no module, and torch has none for it")
         return place("identity", activation)
@@ -130,6 +143,22 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
         return place(None, None, reason=f"{name} needs mirrored units, which no {type(layer).__name__} in groups has")
     if last != node.module and not isinstance(model.get_submodule(last), _BatchNorm):
         return place(None, None, reason=f"{name} needs mirrored units, which the norm '{last}' would average over")
+    elsewhere = [t for t in _tensors_of(node) if any(n is not node for n in t.consumers)]
+    if elsewhere:
+        reason = f"{name} needs mirrored units, and '{elsewhere[0].name}' is read elsewhere too"
+        return place(None, None, reason=reason)
+    if layer._parameters.get("weight") is None:
+        reason = f"{name} needs mirrored units, and the weight of '{node.module}' is computed from others"
+        return place(None, None, reason=reason)
+    if isinstance(outer, nn.PReLU) and by_channel:
+        if not isinstance(layer, _ConvNd) and len(value.shape) != 2:
+            return place(None, None, reason=f"{name} ({after.where}) has a slope for each position, not for each unit")
+        slopes = _odd_slopes(outer)
+        even = np.flatnonzero(np.abs(slopes) <= 1e-3).tolist()
+        if even:
+            reason = f"an identity layer divides by 1 + slope, and {name} ({after.where}) has slope -1 for units {even}"
+            return place(None, None, reason=reason)
+        return place("mirror", outer, slope=slopes)
     slope = odd_slope(function)
     if slope is not None and activation is not None:
         return place("mirror", activation, slope=slope)
@@ -138,6 +167,10 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
         None,
         reason=f"an identity layer needs f(f(x)) = f(x) or f(x) - f(-x) = s x, and {name} ({after.where}) has neither",
     )
+
+
+def _tensors_of(node: Node) -> list[Value]:
+    return [v for v in (node.get("weight"), node.get("bias")) if isinstance(v, Value)]
 
 
 def _channels(layer: nn.Module) -> int:
@@ -171,8 +204,6 @@ def _is_function(module: nn.Module) -> bool:
 
 def _function_of(module: nn.Module) -> Function:
     module = copy.deepcopy(module).double().eval()
-    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
-        return torch.tanh  # a slope for each channel is no one function: it counts as one that allows nothing
 
     def call(x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
@@ -180,6 +211,14 @@ def _function_of(module: nn.Module) -> Function:
         return result
 
     return call
+
+
+def _odd_slopes(module: nn.PReLU) -> np.ndarray:
+    """The s of each channel for which f(x) - f(-x) = s x; without weights (on the meta device) any."""
+    if module.weight.is_meta:
+        return np.ones(module.num_parameters)
+    slopes: np.ndarray = 1 + module.weight.detach().double().cpu().numpy()
+    return slopes
 
 
 def _pieces(node: Node, channels: int) -> int:
