@@ -84,7 +84,9 @@ def deepen(
     stacks = find_stacks(analysis.sites.inference, model)
     left_out: dict[str, str] = {}
     layers = designer.layers
-    if init in PRESERVING and not isinstance(where, Mapping):  # stacks that can't be exact give way to others, or layers
+    if init in PRESERVING and not isinstance(
+        where, Mapping
+    ):  # stacks that can't be exact give way to others, or layers
         places = analysis.places
         left_out = {s.name: places[s.name].reason for s in stacks if places[s.name].growth != "exact"}
         if any(place.growth == "exact" for place in places.values()):

@@ -40,7 +40,11 @@ class Deepened(nn.Sequential):
             raise
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self.__dict__ and name not in self.__dict__.get("_modules", ()) and not hasattr(type(self), name):
+        if (
+            name not in self.__dict__
+            and name not in self.__dict__.get("_modules", ())
+            and not hasattr(type(self), name)
+        ):
             for layer in self._answering(name):
                 if hasattr(layer, name):
                     setattr(layer, name, value)
@@ -70,4 +74,6 @@ class DeepenedBlock(Deepened):
 
 def _first_parameter(block: nn.Module, keywords: dict[str, Any]) -> str:
     """The keyword that carries the stream: the first one of the forward's signature that is given."""
-    return next((name for name in inspect.signature(block.forward).parameters if name in keywords), next(iter(keywords)))
+    return next(
+        (name for name in inspect.signature(block.forward).parameters if name in keywords), next(iter(keywords))
+    )
