@@ -253,7 +253,7 @@ class _Editor:
 
     def _stored(self, layer: nn.Module) -> tuple[str, torch.dtype]:
         """The tensor that a layer's weight is, or is computed from (weight norm, spectral norm, pruning)."""
-        tensors = [tensor for _, tensor in layer.named_parameters()] or [tensor for _, tensor in layer.named_buffers()]
+        tensors: list[torch.Tensor] = [*layer.parameters()] or [*layer.buffers()]
         weight = layer._parameters.get("weight")
         largest = weight if weight is not None else max(tensors, key=lambda t: (t.dim(), t.numel()))
         return self.names[id(largest)][0], largest.dtype
