@@ -1,0 +1,198 @@
+"""An exported program -> a graph."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import torch
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.utils import _pytree as pytree
+
+from net2net.capture._graph import Graph, Kind, Node, Value
+from net2net.capture._signature import named_outputs
+
+_KINDS: dict[InputKind, Kind] = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+    InputKind.USER_INPUT: "input",
+}
+
+
+def read(program: torch.export.ExportedProgram, ties: dict[str, str]) -> Graph:
+    """The graph of an exported program; `ties` maps each further name of a shared tensor to its first."""
+    return _Reader(program, ties).read()
+
+
+class _Reader:
+    """Reads an exported program into a Graph, opening the wrappers that hold a subgraph."""
+
+    def __init__(self, program: torch.export.ExportedProgram, ties: dict[str, str]) -> None:
+        self.program = program
+        self.ties = ties
+        self.nodes: list[Node] = []
+        self.state: dict[str, Value] = {}
+        self.inputs: list[Value] = []
+        self.casts_to_float32 = False
+        self.written: dict[Value, Value] = {}
+        self.mutated: set[Value] = set()
+
+    def read(self) -> Graph:
+        specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+        environment: dict[Any, Any] = {}
+        for fx_node in self.program.graph.nodes:
+            if fx_node.op == "placeholder":
+                environment[fx_node] = self._placeholder(fx_node, specs.get(fx_node.name))
+        results = self._run(self.program.graph_module, environment)
+        specs_out = self.program.graph_signature.output_specs
+        user = [
+            result
+            for result, spec in zip(results, specs_out, strict=True)
+            if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
+        ]
+        outputs = self._outputs(user)
+        self._drop_unread(set(outputs.values()))
+        return Graph(self.nodes, self.state, self.inputs, outputs, self.ties, self.casts_to_float32, self.mutated)
+
+    def _drop_unread(self, outputs: set[Value]) -> None:
+        """Drop operations whose results nothing reads: some models take a slice only to ask for its shape."""
+        kept = []
+        for node in reversed(self.nodes):
+            read = any(value.consumers or value in outputs for value in node.outputs)
+            if read or node.op.endswith("_"):
+                kept.append(node)
+                continue
+            for value in node.inputs:
+                value.consumers = [n for n in value.consumers if n is not node]
+        self.nodes = kept[::-1]
+
+    def _outputs(self, results: list[Any]) -> dict[str, Value]:
+        spec = self.program.call_spec.out_spec
+        assert spec is not None
+        named = named_outputs(pytree.tree_unflatten(list(range(len(results))), spec))
+        return {name: results[i] for name, i in named.items() if isinstance(results[i], Value)}
+
+    def _placeholder(self, fx_node: torch.fx.Node, spec: Any) -> Any:
+        example = fx_node.meta.get("val")
+        if not isinstance(example, torch.Tensor):
+            return example
+        kind = _KINDS.get(spec.kind, "constant") if spec is not None else "constant"
+        name = spec.target if spec is not None and spec.target is not None else fx_node.name
+        if kind in ("parameter", "buffer"):
+            name = self.ties.get(name, name)
+            if name in self.state:
+                return self.state[name]
+        value = Value(name, tuple(map(int, example.shape)), example.dtype, kind, self._number(spec, kind))
+        if value.is_state:
+            self.state[name] = value
+        elif kind == "input":
+            self.inputs.append(value)
+        return value
+
+    def _number(self, spec: Any, kind: Kind) -> float | None:
+        """The value of a constant with one entry, made in the forward from a size for example."""
+        constant = self.program.constants.get(spec.target) if kind == "constant" and spec is not None else None
+        if not isinstance(constant, torch.Tensor) or constant.numel() != 1 or constant.device.type == "meta":
+            return None
+        return float(constant)
+
+    def _run(self, module: torch.fx.GraphModule, environment: dict[Any, Any]) -> list[Any]:
+        for fx_node in module.graph.nodes:
+            if fx_node.op == "get_attr":
+                attribute = operator.attrgetter(fx_node.target)(module)
+                environment[fx_node] = (
+                    attribute
+                    if isinstance(attribute, torch.fx.GraphModule)
+                    else Value(str(fx_node.target), tuple(attribute.shape), attribute.dtype, "constant")
+                )
+            elif fx_node.op == "output":
+                (results,) = fx_node.args
+                results = results if isinstance(results, (list, tuple)) else (results,)
+                return list(self._deep(results, environment))
+            elif fx_node.op == "call_function":
+                environment[fx_node] = self._call(fx_node, environment)
+        return []
+
+    def _call(self, fx_node: torch.fx.Node, environment: dict[Any, Any]) -> Any:
+        arguments, keywords = self._deep(fx_node.args, environment), self._deep(fx_node.kwargs, environment)
+        if fx_node.target is operator.getitem:
+            return arguments[0][arguments[1]]
+        subgraph = next((a for a in arguments if isinstance(a, torch.fx.GraphModule)), None)
+        if subgraph is not None:  # set-grad and autocast wrappers: (settings..., subgraph, *operands)
+            operands = arguments[arguments.index(subgraph) + 1 :]
+            placeholders = [n for n in subgraph.graph.nodes if n.op == "placeholder"]
+            return tuple(self._run(subgraph, dict(zip(placeholders, operands, strict=True))))
+        return self._operation(fx_node, arguments, keywords)
+
+    def _record_write(self, node: Node) -> None:
+        """An in-place operation: later readers of its target see the result, and what it is a view of changes."""
+        target = node.inputs[0]
+        self.written[target] = node.output
+        base = target
+        while base.producer is not None and base.producer.inputs:
+            base = base.producer.inputs[0]
+            self.mutated.add(base)
+
+    def _deep(self, argument: Any, environment: dict[Any, Any]) -> Any:
+        if isinstance(argument, torch.fx.Node):
+            found = environment[argument]
+            while isinstance(found, Value) and found in self.written:
+                found = self.written[found]
+            return found
+        if isinstance(argument, (list, tuple)):
+            return tuple(self._deep(a, environment) for a in argument)
+        if isinstance(argument, dict):
+            return {k: self._deep(a, environment) for k, a in argument.items()}
+        return argument
+
+    def _operation(self, fx_node: torch.fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        target: Any = fx_node.target
+        if not isinstance(target, torch._ops.OpOverload):
+            name, bound, pointwise = str(getattr(target, "__name__", target)), {}, False
+            bound = {str(i): a for i, a in enumerate(arguments)} | keywords
+        else:
+            name = target._schema.name.replace("::", ".")
+            bound = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
+            bound |= {a.name: v for a, v in zip(target._schema.arguments, arguments, strict=False)} | keywords
+            pointwise = torch.Tag.pointwise in target.tags
+        example = fx_node.meta.get("val")
+        examples = example if isinstance(example, (list, tuple)) else (example,)
+        outputs = tuple(
+            Value(
+                fx_node.name if len(examples) == 1 else f"{fx_node.name}.{i}",
+                tuple(map(int, e.shape)),
+                e.dtype,
+                "computed",
+            )
+            if isinstance(e, torch.Tensor)
+            else e
+            for i, e in enumerate(examples)
+        )
+        node = Node(
+            name,
+            bound,
+            tuple(o for o in outputs if isinstance(o, Value)),
+            _module_of(fx_node),
+            pointwise,
+            target,
+        )
+        if not node.outputs:  # assertions and the like
+            return example
+        for value in node.outputs:
+            value.producer = node
+        for value in node.inputs:
+            value.consumers.append(node)
+            if bound.get("dtype") == torch.float32 and value.dtype.is_floating_point:
+                self.casts_to_float32 = True
+        if name in ("aten.lift_fresh_copy", "aten.to", "aten.detach_", "aten.clone") and node.inputs:
+            node.output.number = node.inputs[0].number
+        self.nodes.append(node)
+        if name.endswith("_") and node.inputs:
+            self._record_write(node)
+        return outputs if isinstance(example, (list, tuple)) else outputs[0]
+
+
+def _module_of(fx_node: torch.fx.Node) -> str:
+    stack = fx_node.meta.get("nn_module_stack")
+    return str(list(stack.values())[-1][0]) if stack else ""
