@@ -56,13 +56,14 @@ class DepthOptions:
 
 @dataclass(frozen=True)
 class DepthDesigner:
-    """Finds a plan and a student that runs, before any weight is moved."""
+    """Finds a plan and a student that runs, before any weight is moved. `like` is a student that the user built."""
 
     model: nn.Module
     analysis: Analysis
     options: DepthOptions
     inputs: Inputs
     calibration: Calibration | None
+    like: nn.Module | None = None
 
     @property
     def layers(self) -> list[LayerPlace]:
@@ -178,7 +179,8 @@ class DepthDesigner:
     def _blocks(self, wanted: Wanted, stack: Stack) -> BlockEdit:
         positions = wanted.positions or self.options.positions or "spread"
         found = order(len(stack), wanted.count, self.options.init, positions, stack.name)
-        return block_edit(self.analysis.sites.inference, stack, found, self.options.init, self._fixed_eps(stack))
+        eps, moves = self._fixed_eps(stack), self.like is not None
+        return block_edit(self.analysis.sites.inference, stack, found, self.options.init, eps, taps_move=moves)
 
     def _layers(self, wanted: Wanted, place: LayerPlace) -> LayerEdit:
         if place.kind is None:
@@ -201,7 +203,7 @@ class DepthDesigner:
     def first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
-        for skeleton in draft_deeper(self.model, edits, self._unread):
+        for skeleton in draft_deeper(self.model, edits, self._unread, self.like):
             try:
                 graph = capture(structural_copy(skeleton.model, _on_meta), self.inputs)
             except GrowthError as error:
@@ -220,9 +222,16 @@ class DepthDesigner:
                 return skeleton
             reasons.append(f"its forward doesn't read '{unread[0]}'")
         places = ", ".join(f"'{e.deepening.place}'" for e in edits)
+        what = f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}."
+        if self.like is not None:
+            raise StudentMismatchError(f"{what} So it is in the student that was given.")
+        if not any(isinstance(e, BlockEdit) for e in edits):
+            raise CouplingError(
+                f"{what} Its forward uses what stands there in other ways than by calling it. Build the bigger model "
+                "yourself and use net2net.transfer."
+            )
         raise CouplingError(
-            f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}. "
-            "The number of its blocks is written into its forward. Build the bigger model yourself and use "
+            f"{what} Its forward names its blocks, or holds to their number. Build the bigger model yourself and use "
             "net2net.transfer."
         )
 

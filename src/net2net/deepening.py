@@ -78,13 +78,44 @@ def deepen(
         (5, True)
     """
     options = DepthOptions(init, positions, kernel, seed)
+    return _deepened(model, where, example_inputs, calibration, options, None)
+
+
+def deepen_like(
+    student: nn.Module,
+    model: nn.Module,
+    where: Where,
+    inputs: Inputs,
+    calibration: Calibration | None = None,
+    *,
+    init: str = "identity",
+    positions: Positions | None = None,
+    kernel: Kernel = None,
+    seed: int = 0,
+) -> Growth:
+    """As `deepen`, with a student that the user built for a draft: it is as deep, and may be wider.
+
+    Raises:
+        GrowthError: as for `deepen`.
+    """
+    return _deepened(model, where, inputs, calibration, DepthOptions(init, positions, kernel, seed), student)
+
+
+def _deepened(
+    model: nn.Module,
+    where: Where,
+    example_inputs: Inputs,
+    calibration: Calibration | None,
+    options: DepthOptions,
+    like: nn.Module | None,
+) -> Growth:
     require_weights(model)
     analysis = analyze(model, example_inputs)
-    designer = DepthDesigner(model, analysis, options, example_inputs, calibration)
+    designer = DepthDesigner(model, analysis, options, example_inputs, calibration, like)
     stacks = find_stacks(analysis.sites.inference, model)
     left_out: dict[str, str] = {}
     layers = designer.layers
-    if init in PRESERVING and not isinstance(
+    if options.init in PRESERVING and not isinstance(
         where, Mapping
     ):  # stacks that can't be exact give way to others, or layers
         places = analysis.places

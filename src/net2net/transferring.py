@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import combinations_with_replacement, islice, product
 from typing import Any
 
 from torch import nn
 
+from net2net._as_deep import as_deep
 from net2net._calibrate import Calibration
 from net2net._combine import one_growth
 from net2net._initialise import initial_values
@@ -16,15 +15,11 @@ from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
 from net2net.build import NewSizes, changed_buffers, compare
 from net2net.capture import Inputs, capture, has_dynamic_positions, structural_copy
-from net2net.deepening import deepen
-from net2net.depth import LayerPlace, Stack, find_layers, find_stacks
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import GrowthError, SizeError
 from net2net.growth import Growth, proved, require_weights, state_of
 from net2net.plan import NoiseSpec, Plan, WidthOptions, compensate, plan_width
 from net2net.widening import eps_changes, warn_of_twins
-
-_MAX_TRIES = 60
 
 
 def transfer(
@@ -69,103 +64,13 @@ def transfer(
     require_weights(teacher)
     keywords = {"calibration": calibration, "init": init, "positions": positions, "seed": seed}
     refusal: GrowthError | None = None
-    for deeper in _as_deep(teacher, student, example_inputs, keywords):
+    for deeper in as_deep(teacher, student, example_inputs, keywords):
         try:
             return _wider(teacher, deeper, student, example_inputs, options)
         except GrowthError as error:
             refusal = refusal or error
     assert refusal is not None
     raise refusal
-
-
-def _as_deep(
-    teacher: nn.Module, student: nn.Module, inputs: Inputs, keywords: dict[str, Any]
-) -> Iterator[Growth | None]:
-    """The teacher as deep as the student, in every way that gives the student's modules; None if it is already."""
-    inference = analyze(teacher, inputs).sites.inference
-    theirs = dict(student.named_modules())
-    ways: list[list[dict[str, int]]] = []
-    deeper: set[str] = set()
-    containers: dict[str, list[Stack]] = {}
-    for stack in find_stacks(inference, teacher):
-        containers.setdefault(stack.container, []).append(stack)
-    for path, stacks in containers.items():
-        mine, other = teacher.get_submodule(path), theirs.get(path)
-        extra = len(list(other.children())) - len(list(mine.children())) if other is not None else 0
-        if extra > 0 and isinstance(mine, (nn.ModuleList, nn.Sequential)):
-            deeper.add(path)
-            ways.append([{s.name: n for s, n in zip(stacks, p, strict=True) if n} for p in _splits(extra, len(stacks))])
-    layers = [p for p in find_layers(inference, teacher) if p.kind is not None]
-    choices = _layer_choices(teacher, student, layers, deeper)
-    wheres = [{k: v for part in parts for k, v in part.items()} for parts in islice(product(*ways), _MAX_TRIES)]
-    where = any(wheres)
-    if not where and not choices:
-        yield None
-        return
-    refusal: GrowthError | None = None
-    found = False
-    for chosen, (choice, kernel) in product(wheres, choices or [({}, None)]):
-        try:
-            growth = deepen(teacher, {**chosen, **choice}, inputs, kernel=kernel, **keywords)
-        except GrowthError as error:
-            refusal = refusal or error
-            continue
-        found = True
-        yield growth
-    if not found and refusal is not None:
-        raise refusal
-
-
-def _splits(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """The ways to share out a number of blocks over several stacks."""
-    if parts == 1:
-        yield (total,)
-        return
-    for first in range(total + 1):
-        yield from ((first, *rest) for rest in _splits(total - first, parts - 1))
-
-
-def _layer_choices(
-    teacher: nn.Module, student: nn.Module, layers: list[LayerPlace], stacks: set[str]
-) -> list[tuple[dict[str, int], Any]]:
-    """Where identity layers can go so that every Sequential has the student's layers, with the kernel they have."""
-    found: list[list[tuple[dict[str, int], Any]]] = []
-    theirs = dict(student.named_modules())
-    for path, mine in teacher.named_modules():
-        other = theirs.get(path)
-        if not isinstance(mine, nn.Sequential) or not isinstance(other, nn.Sequential) or path in stacks:
-            continue
-        missing = len(other) - len(mine)
-        here = [p for p in layers if p.last.rpartition(".")[0] == path]
-        if missing <= 0 or not here:
-            continue
-        options: list[tuple[dict[str, int], Any]] = []
-        kernels = dict.fromkeys(tuple(m.kernel_size) for m in other if isinstance(m, nn.modules.conv._ConvNd))
-        wanted = list(map(type, other))
-        for count in range(1, missing // 2 + 1):
-            for some in islice(combinations_with_replacement(here, count), _MAX_TRIES):
-                if _types_with(mine, some) == wanted:
-                    chosen = {p.name: some.count(p) for p in some}
-                    options += [(chosen, kernel) for kernel in (None, *kernels)]
-        found.append(options)
-    together = []
-    for parts in islice(product(*found), _MAX_TRIES):
-        asked = {kernel for _, kernel in parts if kernel is not None}
-        if parts and len(asked) <= 1:
-            together.append(({k: v for chosen, _ in parts for k, v in chosen.items()}, next(iter(asked), None)))
-    return together
-
-
-def _types_with(container: nn.Sequential, places: tuple[LayerPlace, ...]) -> list[type]:
-    """The classes of a Sequential's layers with identity layers at these places."""
-    result: list[type] = []
-    for name, child in container.named_children():
-        result.append(type(child))
-        for place in places:
-            if place.last.rpartition(".")[2] == name:
-                norm = [type(place.last_module)] if place.norm else []
-                result += [type(place.activation), type(place.layer), *norm]
-    return result
 
 
 def _wider(

@@ -13,6 +13,7 @@ from torch import nn
 from net2net.build._config import Changes, Key, construct, numbers, sequences
 from net2net.build._restructure import Skeleton, restructure
 from net2net.build._student import adopt, pretrained_in
+from net2net.capture import structural_copy
 from net2net.depth import BlockEdit, LayerEdit
 from net2net.errors import CouplingError
 from net2net.plan import AxisMap, TensorPlan
@@ -27,7 +28,10 @@ class PlaceError(CouplingError):
 
 
 def draft_deeper(
-    teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit], unread: Collection[str] = ()
+    teacher: nn.Module,
+    edits: Sequence[BlockEdit | LayerEdit],
+    unread: Collection[str] = (),
+    like: nn.Module | None = None,
 ) -> Iterator[Skeleton]:
     """Candidate students without weights for what is new, the likeliest first.
 
@@ -38,6 +42,7 @@ def draft_deeper(
         teacher: the teacher.
         edits: what is to be deeper.
         unread: tensors that no operation reads: any size will do for them.
+        like: a student that the user built, as deep and perhaps wider: it is the first draft.
 
     Raises:
         CouplingError: no config gives a model with these layers.
@@ -53,6 +58,8 @@ def draft_deeper(
                 f"'{inside[0]}' is in a {type(pretrained[path]).__name__}, whose class makes its layers from a config "
                 "that has no word for a further one. Deepen its blocks instead."
             )
+    if like is not None and not pretrained:
+        yield from _drafts_like(like, teacher, edits)
     for settings in itertools.islice(_settings(teacher, blocks, set(pretrained)), _MAX_DRAFTS):
         skeleton = restructure(teacher, edits)
         for path, name, value in settings:
@@ -63,10 +70,46 @@ def draft_deeper(
             donor = _Donors(module, path, student, blocks, skeleton.moved, unread).find()
             adopt(student, donor)
             skeleton.tensors.update(_resized(donor, path, student, skeleton))
-        for path, values in skeleton.attributes.items():
-            for name, number in values.items():
-                setattr(skeleton.model.get_submodule(path), name, number)
-        yield skeleton
+        yield _with_attributes(skeleton)
+
+
+def _drafts_like(
+    like: nn.Module, teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]
+) -> Iterator[Skeleton]:
+    """The user's own student with the teacher's sizes: itself if it is no wider, else a copy of the teacher with what
+    the modules around the stacks say in the student."""
+    skeleton = restructure(teacher, edits)
+    tensors = {name: t for name, t in [*skeleton.model.named_parameters(), *skeleton.model.named_buffers()]}
+    theirs = {name: t for name, t in [*like.named_parameters(), *like.named_buffers()]}
+    if {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in theirs.items()}:
+        skeleton.model = structural_copy(like, lambda name, _: tensors[name])
+        yield _with_attributes(skeleton)
+        return
+    around = {path for e in edits if isinstance(e, BlockEdit) for path in ("", *_prefixes(e.stack.container))}
+    modules = dict(like.named_modules())
+    for path in sorted(around & modules.keys()):
+        for name, value in vars(modules[path]).items():
+            if not name.startswith("_") and name not in _MODES and _is_data(value):
+                setattr(skeleton.model.get_submodule(path), name, value)
+    yield _with_attributes(skeleton)
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    parts = path.split(".") if path else []
+    yield from (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set, frozenset, range)):
+        return all(map(_is_data, value))
+    return value is None or _is_plain(value)
+
+
+def _with_attributes(skeleton: Skeleton) -> Skeleton:
+    for path, values in skeleton.attributes.items():
+        for name, number in values.items():
+            setattr(skeleton.model.get_submodule(path), name, number)
+    return skeleton
 
 
 def _settings(teacher: nn.Module, edits: Sequence[BlockEdit], pretrained: set[str]) -> Iterator[list[Setting]]:

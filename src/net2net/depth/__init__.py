@@ -6,7 +6,7 @@ from net2net.depth._identity import IdentityRule, identity_rule
 from net2net.depth._layers import Kernel, LayerPlace, find_layers, kernels_of
 from net2net.depth._order import INITS, NOT_PRESERVING, PRESERVING, Order, Positions, order
 from net2net.depth._places import DepthPlace, find_places
-from net2net.depth._request import Wanted, Where, resolve_where
+from net2net.depth._request import Depth, Wanted, Where, resolve_where
 from net2net.depth._stacks import Stack, find_stacks
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Block",
     "BlockEdit",
     "Change",
+    "Depth",
     "DepthPlace",
     "IdentityRule",
     "Kernel",

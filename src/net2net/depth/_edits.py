@@ -69,11 +69,14 @@ class LayerEdit:
         return Deepening(self.place.name, "layers", "identity", (0,) * (count + 1), new, self.kernels)
 
 
-def block_edit(inference: Inference, stack: Stack, order: Order, init: str, fixed_eps: bool) -> BlockEdit:
+def block_edit(
+    inference: Inference, stack: Stack, order: Order, init: str, fixed_eps: bool, *, taps_move: bool = False
+) -> BlockEdit:
     """The edit that gives a stack this order of blocks, new ones made as `init` says.
 
     Args:
         fixed_eps: a norm can't have an eps of its own (the config of a Hugging Face model has one for all).
+        taps_move: the forward of the student reads between the same blocks as that of the teacher.
 
     Raises:
         FixedDimensionError: new blocks can't be the identity.
@@ -81,6 +84,13 @@ def block_edit(inference: Inference, stack: Stack, order: Order, init: str, fixe
     edit = BlockEdit(stack, init, order)
     if init in ("stack", "interleave", "middle", "overlap", "random"):
         return edit
+    if stack.taps and not taps_move:
+        index, reader = next(iter(stack.taps.items()))
+        raise FixedDimensionError(
+            f"'{stack.name}' can't get new blocks that keep the function: what '{stack.blocks[index].path}' gives is read "
+            f"by {reader} too, and a further block would shift which block that is. Build the bigger model yourself and "
+            "use net2net.transfer."
+        )
     norms: dict[int, list[Node]] = {}
     stream = stack.blocks[0].stream_in
     for index, (source, new) in enumerate(order):

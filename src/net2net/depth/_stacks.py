@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from torch import nn
@@ -21,7 +21,8 @@ class Stack:
     """Blocks of one class and structure that run one after the other on one stream.
 
     `container` is the path of the module whose children they are; `children` are all of its children that run, in
-    order, and `first` says where among them the blocks begin.
+    order, and `first` says where among them the blocks begin. `taps` are blocks whose result others than the next block
+    read, by what reads it: where a list holds the blocks, a further one would shift which block that is.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Stack:
     children: tuple[str, ...]
     first: int
     blocks: tuple[Block, ...]
+    taps: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -136,8 +138,28 @@ def _stacks_in(
                 whole = len(blocks) == len(children)
                 alone = sum(len(r) > 1 for r in runs) == 1 and len(blocks) == len(run) > 1
                 name = path if whole or alone else blocks[0].path
-                yield Stack(name or ".", path, tuple(children), start + offset, tuple(blocks))
+                listed = isinstance(module, (nn.Sequential, nn.ModuleList))
+                taps = _taps(regions, blocks, set(inference.graph.outputs.values())) if listed else {}
+                yield Stack(name or ".", path, tuple(children), start + offset, tuple(blocks), taps)
         start += len(run)
+
+
+def _taps(regions: Regions, blocks: list[Block], results: set[Value]) -> dict[int, str]:
+    """The blocks whose result is read by others than the next block and what adds that to the stream."""
+    found: dict[int, str] = {}
+    for index, (block, after) in enumerate(pairwise(blocks)):
+        stream, producer = block.stream_out, after.stream_out.producer
+        reached = {producer}
+        for i in range(regions.position[producer] if producer else 0, -1, -1):
+            node = regions.nodes[i]
+            if node in reached:
+                reached.update(v.producer for v in node.inputs if v is not stream)
+            if stream.producer is node:
+                break
+        others = [node for node in stream.consumers if node not in reached and not after.holds(node.module)]
+        if others or stream in results:
+            found[index] = others[0].where if others else "the model's output"
+    return found
 
 
 def _may_be_block(module: nn.Module) -> bool:
