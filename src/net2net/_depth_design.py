@@ -222,7 +222,9 @@ class DepthDesigner:
                 return skeleton
             reasons.append(f"its forward doesn't read '{unread[0]}'")
         places = ", ".join(f"'{e.deepening.place}'" for e in edits)
-        what = f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}."
+        what = (
+            f"{type(self.model).__name__} doesn't run with more at {places}: {reasons[0] if reasons else 'no draft'}."
+        )
         if self.like is not None:
             raise StudentMismatchError(f"{what} So it is in the student that was given.")
         if not any(isinstance(e, BlockEdit) for e in edits):

@@ -73,9 +73,7 @@ def draft_deeper(
         yield _with_attributes(skeleton)
 
 
-def _drafts_like(
-    like: nn.Module, teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]
-) -> Iterator[Skeleton]:
+def _drafts_like(like: nn.Module, teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]) -> Iterator[Skeleton]:
     """The user's own student with the teacher's sizes: itself if it is no wider, else a copy of the teacher with what
     the modules around the stacks say in the student."""
     skeleton = restructure(teacher, edits)

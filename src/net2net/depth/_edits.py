@@ -87,9 +87,9 @@ def block_edit(
     if stack.taps and not taps_move:
         index, reader = next(iter(stack.taps.items()))
         raise FixedDimensionError(
-            f"'{stack.name}' can't get new blocks that keep the function: what '{stack.blocks[index].path}' gives is read "
-            f"by {reader} too, and a further block would shift which block that is. Build the bigger model yourself and "
-            "use net2net.transfer."
+            f"'{stack.name}' can't get new blocks that keep the function: what '{stack.blocks[index].path}' gives is "
+            f"read by {reader} too, and a further block would shift which block that is. Build the bigger model "
+            "yourself and use net2net.transfer."
         )
     norms: dict[int, list[Node]] = {}
     stream = stack.blocks[0].stream_in
