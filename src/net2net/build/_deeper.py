@@ -77,8 +77,8 @@ def _drafts_like(like: nn.Module, teacher: nn.Module, edits: Sequence[BlockEdit 
     """The user's own student with the teacher's sizes: itself if it is no wider, else a copy of the teacher with what
     the modules around the stacks say in the student."""
     skeleton = restructure(teacher, edits)
-    tensors = {name: t for name, t in [*skeleton.model.named_parameters(), *skeleton.model.named_buffers()]}
-    theirs = {name: t for name, t in [*like.named_parameters(), *like.named_buffers()]}
+    tensors = {**dict(skeleton.model.named_parameters()), **dict(skeleton.model.named_buffers())}
+    theirs = {**dict(like.named_parameters()), **dict(like.named_buffers())}
     if {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in theirs.items()}:
         skeleton.model = structural_copy(like, lambda name, _: tensors[name])
         yield _with_attributes(skeleton)
