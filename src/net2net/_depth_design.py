@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from torch import nn
 
 import net2net
 from net2net._calibrate import Calibration, batches_of, statistics
-from net2net.build import Skeleton, draft_deeper
+from net2net.build import Skeleton, Trial, draft_deeper
 from net2net.build._deeper import PlaceError
-from net2net.capture import Inputs, capture, in_pretrained, structural_copy
+from net2net.capture import Inputs, capture, devices_of, in_pretrained, structural_copy, without_memory
 from net2net.depth import (
     INITS,
     PRESERVING,
@@ -31,7 +30,14 @@ from net2net.depth import (
     order,
 )
 from net2net.dimensions import Analysis
-from net2net.errors import CouplingError, FixedDimensionError, GrowthError, OptionError, StudentMismatchError
+from net2net.errors import (
+    CaptureError,
+    CouplingError,
+    FixedDimensionError,
+    GrowthError,
+    OptionError,
+    StudentMismatchError,
+)
 from net2net.plan import Deepening, Plan
 from net2net.plan._plan import Preservation
 
@@ -203,11 +209,20 @@ class DepthDesigner:
     def first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
+        devices, trial = devices_of(self.model), Trial(self.model, self.inputs)
+        about_layers = True
         for skeleton in draft_deeper(self.model, edits, self._unread, self.like):
+            draft = without_memory(skeleton.model, devices)
+            failure = trial.failure(structural_copy(draft))
+            if failure is not None:
+                reasons.append(str(failure))
+                about_layers = about_layers and failure.about_sizes
+                continue
             try:
-                graph = capture(structural_copy(skeleton.model, _on_meta), self.inputs)
-            except GrowthError as error:
+                graph = capture(draft, self.inputs)
+            except CaptureError as error:
                 reasons.append(str(error).splitlines()[0])
+                about_layers = False
                 continue
             teacher = self.analysis.sites.inference.graph.state
             unread = [
@@ -227,6 +242,8 @@ class DepthDesigner:
         )
         if self.like is not None:
             raise StudentMismatchError(f"{what} So it is in the student that was given.")
+        if not about_layers:
+            raise CouplingError(f"{what} Build the bigger model yourself and use net2net.transfer.")
         if not any(isinstance(e, BlockEdit) for e in edits):
             raise CouplingError(
                 f"{what} Its forward uses what stands there in other ways than by calling it. Build the bigger model "
@@ -240,8 +257,3 @@ class DepthDesigner:
 
 def _has_centre(size: object) -> bool:
     return isinstance(size, int) and size > 0 and size % 2 == 1
-
-
-def _on_meta(_: str, tensor: torch.Tensor) -> torch.Tensor:
-    new = torch.empty_like(tensor, device="meta", requires_grad=False)
-    return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new

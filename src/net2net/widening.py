@@ -11,8 +11,8 @@ from torch import nn
 
 from net2net._initialise import initial_values
 from net2net.apply import grow_state
-from net2net.build import Blueprint, EpsError, NewSizes, compare, draft, fill
-from net2net.capture import Inputs, capture
+from net2net.build import Blueprint, EpsError, Mismatch, NewSizes, Trial, compare, draft, fill
+from net2net.capture import Inputs, capture, structural_copy
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
 from net2net.growth import Growth, proved, require_tensors, require_weights, state_of
@@ -180,19 +180,26 @@ class _Designer:
     def first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
         """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
         reasons: list[str] = []
+        advice = ""
         known = set(eps_changes(self.model, plan))
+        trial = Trial(self.model, self.inputs)
         for blueprint in draft(self.model, plan, sizes):
+            failure = trial.failure(structural_copy(blueprint.model))
             try:
+                if failure is not None:
+                    raise (Mismatch if failure.about_sizes else CouplingError)(str(failure))
                 graph = capture(blueprint.model, self.inputs)
                 return blueprint, compare(sizes, graph, known, blueprint.buffers)
             except GrowthError as error:
                 reasons.append(str(error).splitlines()[0])
+                if isinstance(error, Mismatch):
+                    advice = "A size is computed from another one, or written into its forward. "
         grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
         reason = reasons[0] if reasons else "no draft"
         raise CouplingError(
             f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reason}. "
-            "A size is computed from another one, or written into its forward. Grow the dimensions that it ties "
-            "together by the same factor, or build the bigger model yourself and use net2net.transfer."
+            f"{advice}Grow the dimensions that it ties together by the same factor, or build the bigger model yourself "
+            "and use net2net.transfer."
         )
 
 

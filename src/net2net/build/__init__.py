@@ -6,13 +6,16 @@ from net2net.build._deeper import draft_deeper
 from net2net.build._restructure import Skeleton
 from net2net.build._sizes import NewSizes
 from net2net.build._student import Blueprint, changed_buffers, draft, fill
+from net2net.build._trial import Failure, Trial
 
 __all__ = [
     "Blueprint",
     "EpsError",
+    "Failure",
     "Mismatch",
     "NewSizes",
     "Skeleton",
+    "Trial",
     "changed_buffers",
     "compare",
     "draft",

@@ -13,7 +13,7 @@ from torch import nn
 from net2net.build._config import donors_of, unread_tensors
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
-from net2net.capture import is_pretrained, structural_copy
+from net2net.capture import devices_of, is_pretrained, structural_copy, without_memory
 from net2net.plan import Plan
 
 Setting = tuple[str, str, Any]  # module path, attribute, value
@@ -31,7 +31,7 @@ _LAYER_OPS = (
 
 @dataclass
 class Blueprint:
-    """A student without weights (on the meta device), and what made it.
+    """A student without memory, on the teacher's device, and what made it.
 
     `settings` are attributes of its modules, `donors` the Hugging Face models constructed at the new size, and
     `buffers` says by what factor buffers that their constructors compute have changed; `resized` are tensors that no
@@ -46,7 +46,7 @@ class Blueprint:
 
 
 def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint]:
-    """Candidate students on the meta device, the likeliest first.
+    """Candidate students without memory, the likeliest first.
 
     An integer of a module is set anew where it equals a size that changes in the module's own operations. Where
     it could mean several sizes there are several drafts; whoever reads them takes the first that computes the
@@ -60,6 +60,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
         new = torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
+    devices = devices_of(teacher)
     pretrained = dict(pretrained_in(teacher))
     certain, open_choices = _settings(teacher, sizes, pretrained)
     for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
@@ -68,7 +69,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
             resized = _resized(teacher, donors, sizes)
             student = structural_copy(teacher, bare)
             _furnish(student, plan, sizes, settings, donors)
-            _drop_memory(student)
+            student = without_memory(student, devices)
             yield Blueprint(student, settings, donors, changed_buffers(teacher, donors), resized)
 
 
@@ -169,14 +170,6 @@ def adopt(student: nn.Module, donor: nn.Module) -> None:
         for name, value in vars(theirs).items() if theirs is not None else ():
             if not name.startswith("_") and name != "training" and not _holds_tensors(value):
                 vars(mine)[name] = value
-
-
-def _drop_memory(student: nn.Module) -> None:
-    """Move tensors that are plain attributes to the meta device, where the rest of a draft is."""
-    for module in student.modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, torch.Tensor):
-                vars(module)[name] = value.to("meta")
 
 
 def _holds_tensors(value: Any) -> bool:

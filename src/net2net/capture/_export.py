@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph
 from net2net.capture._reader import read
 from net2net.capture._reasons import refusal
@@ -25,7 +26,7 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     """
     args, kwargs = split_inputs(inputs)
     without_weights = any(p.device.type == "meta" for p in model.parameters())
-    model = structural_copy(model, _on_meta if without_weights else None).eval()
+    model = (without_memory(model) if without_weights else structural_copy(model)).eval()
     ties = _ties(model)
     for module in model.modules():
         if getattr(getattr(module, "config", None), "use_cache", False):
@@ -36,7 +37,7 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
     try:
-        with torch.no_grad(), _plain_operations(), warnings.catch_warnings():
+        with torch.no_grad(), plain_operations(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, args, kwargs, strict=False)
     except Exception as error:
@@ -44,12 +45,8 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     return read(program, ties)
 
 
-def _on_meta(_: str, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor.device.type == "meta" else tensor.to("meta")
-
-
 @contextlib.contextmanager
-def _plain_operations() -> Iterator[None]:
+def plain_operations() -> Iterator[None]:
     """Turn off the fused inference path of nn.MultiheadAttention: one opaque operation hides all the axes."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
