@@ -99,9 +99,13 @@ def flow_of(node: Node) -> Flow:
 
 @dataclass
 class Inference:
-    """The axes of every value of a graph, and the places where units of an axis are mixed."""
+    """The axes of every value of a graph, and the places where units of an axis are mixed.
+
+    `weights` are the parameters, and what is computed from stored tensors alone.
+    """
 
     graph: Graph
+    weights: frozenset[Value] = frozenset()
     axes: dict[Value, Axes] = field(default_factory=dict)
     contractions: list[Contraction] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
@@ -144,7 +148,10 @@ class Inference:
         return tuple(result)
 
     def contract(self, node: Node, left: tuple[Value, int], right: tuple[Value, int]) -> None:
-        """Record that the node sums over an axis that both operands have."""
+        """Record that the node sums over an axis that both operands have. The stored one is the weight, wherever it
+        stands; of two of a kind it is the right one."""
+        if left[0] in self.weights and right[0] not in self.weights:
+            left, right = right, left
         self.sums(node, self.of(left[0])[left[1]], right, left)
 
     def sums(self, node: Node, term: Term, weight: tuple[Value, int], other: tuple[Value, int] | None = None) -> None:
@@ -177,9 +184,21 @@ class Inference:
         self.reductions.append(Reduction(node, term, value, kind))
 
 
+def weights_of(graph: Graph) -> frozenset[Value]:
+    """The parameters of a graph, and every value that is computed from them and from no input."""
+    weights = {value for value in graph.state.values() if value.kind == "parameter"}
+    moving = set(graph.inputs)
+    for node in graph.nodes:
+        if any(value in moving for value in node.inputs):
+            moving.update(node.outputs)
+        elif any(value in weights for value in node.inputs):
+            weights.update(node.outputs)
+    return frozenset(weights)
+
+
 def infer(graph: Graph) -> Inference:
     """Relate the axes of every value of the graph. Operations with no rule lock the axes that they touch."""
-    inference = Inference(graph)
+    inference = Inference(graph, weights_of(graph))
     for name, value in graph.state.items():
         constant = value.kind == "buffer" and not _is_statistic(value)
         reason = f"the buffer '{name}' holds constants" if constant else None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from net2net.axes._inference import Axes, Flow, Inference, rule
+from net2net.axes._inference import Axes, Flow, Inference, base_name, rule
 from net2net.axes._terms import UNIT
-from net2net.capture import Node
+from net2net.capture import Node, Value
 
 
 def _dims(node: Node) -> list[int]:
@@ -32,9 +32,25 @@ def mean(inference: Inference, node: Node) -> list[Axes]:
 
 @rule("aten.sum", flow=Flow.PASS)
 def sum_(inference: Inference, node: Node) -> list[Axes]:
-    """A contraction with ones."""
-    inference.reduce(node, node["self"], _dims(node), "sum")
+    """A contraction with ones; of a product that nothing else reads, a contraction of its factors."""
+    for dim in _dims(node):
+        factors = _factors(node["self"], dim)
+        if factors is None:
+            inference.reduce(node, node["self"], [dim], "sum")
+        else:
+            inference.contract(node["self"].producer, *factors)
     return _without(inference, node, _dims(node))
+
+
+def _factors(value: Value, dim: int) -> tuple[tuple[Value, int], tuple[Value, int]] | None:
+    """The two tensors, each with its axis, of a product that is summed over `dim` and read nowhere else."""
+    node = value.producer
+    if node is None or base_name(node.op) not in ("aten.mul", "aten.multiply") or len(value.consumers) != 1:
+        return None
+    places = [(v, dim - len(value.shape) + len(v.shape)) for v in node.inputs]
+    if len(places) != 2 or any(d < 0 or v.shape[d] != value.shape[dim] or v.shape[d] == 1 for v, d in places):
+        return None
+    return places[0], places[1]
 
 
 @rule("aten.amax", "aten.amin", "aten.max", "aten.min", "aten.all", "aten.any", "aten.logsumexp_max")
