@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import net2net
 from net2net.axes import Inference
 from support import widen_at
 
@@ -93,23 +92,6 @@ def test_an_ensemble_of_batched_products() -> None:
     growth = widen_at(Ensemble().double(), {("a", 1): 13}, VECTORS)
     assert growth.verification.dead == () and growth.student.b[..., 6:].count_nonzero() == 0
     assert learned(growth.student, VECTORS, "a", (slice(None), slice(6, None))) > 1e-3
-
-
-def test_two_stored_factors() -> None:
-    """A weight that is a product of two: either side will do, but not both."""
-
-    class LowRank(nn.Module):
-        def __init__(self, rank: int = 3) -> None:
-            super().__init__()
-            self.a, self.b = nn.Parameter(torch.randn(2, rank)), nn.Parameter(torch.randn(rank, 3))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return F.linear(x, self.a @ self.b)
-
-    growth = widen_at(LowRank().double(), {"b": 5}, VECTORS)
-    assert growth.verification.dead == ()
-    assert learned(growth.student, VECTORS, "a", (slice(None), slice(3, None))) > 1e-3
-    assert learned(growth.student, VECTORS, "b", (slice(3, None),)) > 1e-3
 
 
 def test_the_order_of_operands_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
