@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from net2net.axes._terms import UNIT, Atom, Term, lock, size, unify
+from net2net.axes._terms import UNIT, Atom, Term, atoms, lock, size, unify
 from net2net.capture import Graph, Node, Value
 
 Axes = tuple[Term, ...]
@@ -24,6 +24,7 @@ class Flow(Enum):
     ZERO = "a unit that is 0 stays 0"
     AFFINE = "each output unit is normalised by itself or over its axis, then scaled and shifted by parameters"
     CONTRACT = "a product of two tensors, summed over an axis"
+    NEW = "made on the spot, with nothing of its operands but a shape, a dtype or a device"
     OPAQUE = "nothing is known"
 
 
@@ -67,13 +68,14 @@ class Normalisation:
     gain_offset: float = 0.0
 
 
-_RULES: dict[str, tuple[Rule, Flow]] = {}
+_RULES: dict[str, tuple[Rule, Flow | Callable[[Node], Flow]]] = {}
 
 
-def rule(*ops: str, flow: Flow = Flow.OPAQUE) -> Callable[[Rule], Rule]:
+def rule(*ops: str, flow: Flow | Callable[[Node], Flow] = Flow.OPAQUE) -> Callable[[Rule], Rule]:
     """Register the rule of the operations named, e.g. `@rule("aten.linear", flow=Flow.CONTRACT)`.
 
-    A rule gets the inference and the node, relates the axes of the inputs, and returns the axes of each output.
+    A rule gets the inference and the node, relates the axes of the inputs, and returns the axes of each output. Where
+    an operation's arguments decide how units pass through it (`x ** 2`, `x ** -1`), `flow` is a function of the node.
     """
 
     def register(function: Rule) -> Rule:
@@ -91,10 +93,20 @@ def base_name(op: str) -> str:
 
 def flow_of(node: Node) -> Flow:
     """How the node's operation treats the units that pass through it."""
+    found = _found(node)
+    if found is None:
+        return Flow.OPAQUE
+    return found[1] if isinstance(found[1], Flow) else found[1](node)
+
+
+def has_rule(op: str) -> bool:
+    """Whether an operation that isn't pointwise has a rule."""
+    return op in _RULES or base_name(op) in _RULES
+
+
+def _found(node: Node) -> tuple[Rule, Flow | Callable[[Node], Flow]] | None:
     found = _RULES.get(node.op) or _RULES.get(base_name(node.op))
-    if found is not None:
-        return found[1]
-    return _RULES["pointwise"][1] if node.pointwise else Flow.OPAQUE
+    return _RULES["pointwise"] if found is None and node.pointwise else found
 
 
 @dataclass
@@ -127,6 +139,14 @@ class Inference:
     def fixed(self, node: Node, shape: Sequence[int], reason: str) -> Axes:
         """New locked axes for a shape."""
         return tuple(self.fresh(s, f"{reason} ({node.where})") for s in shape)
+
+    def is_read(self, value: Value) -> bool:
+        """Whether anything reads a value, or it is a result of the network."""
+        return bool(value.consumers) or value in self.graph.outputs.values()
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many contractions, reductions and normalisations are known."""
+        return len(self.contractions), len(self.reductions), len(self.normalisations)
 
     def lock_axes(self, value: Value, node: Node, reason: str, dims: Sequence[int] | None = None) -> None:
         """Lock some axes of a value (all of them by default)."""
@@ -214,15 +234,31 @@ def infer(graph: Graph) -> Inference:
 
 
 def _apply_rule(inference: Inference, node: Node) -> None:
-    found = _RULES.get(node.op) or _RULES.get(base_name(node.op))
-    if found is None and node.pointwise:
-        found = _RULES["pointwise"]
+    found = _found(node)
+    mixed = inference.counts()
     results: Any = found[0](inference, node) if found is not None else _without_rule(inference, node)
     for value, axes in zip(node.outputs, results, strict=True):
         axes = tuple(axes)
         if tuple(map(size, axes)) != value.shape:
             axes = _without_rule(inference, node)[node.outputs.index(value)]
         inference.axes[value] = axes
+    if flow_of(node) is not Flow.NEW:
+        _lock_consumed(inference, node, mixed)
+
+
+def _lock_consumed(inference: Inference, node: Node, mixed: tuple[int, int, int]) -> None:
+    """Lock the axes of a node's inputs that none of its results has, and that it is not known to sum or reduce.
+
+    Whatever an operation does with the places of such an axis, it needs their number or their order.
+    """
+    lists = (inference.contractions, inference.reductions, inference.normalisations)
+    terms = [site.term for sites, start in zip(lists, mixed, strict=True) for site in sites[start:]]  # type: ignore[index]
+    terms += [term for value in node.outputs for term in inference.of(value)]
+    passed = {atom for term in terms for atom in atoms(term)}
+    for value in dict.fromkeys(node.inputs):
+        for term in inference.of(value):
+            if not any(atom in passed for atom in atoms(term)):
+                lock(term, f"its places are used up ({node.where})")
 
 
 def _without_rule(inference: Inference, node: Node) -> list[Axes]:

@@ -40,7 +40,7 @@ def only_summed(inference: Inference, value: Value, axis: int, atom: Atom) -> bo
             if contraction.other is not None and contraction.other[0] is contraction.weight[0]:
                 return False  # a product of the value with itself would feel the factor twice
             continue
-        if flow_of(node) is not Flow.PASS:
+        if flow_of(node) is not Flow.PASS or value not in passed_by(node):
             return False
         for output in node.outputs:
             after = axes_with(inference, output, atom)

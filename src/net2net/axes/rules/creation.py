@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from net2net.axes._inference import Axes, Inference, rule
+from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.capture import Node
 
 
 @rule("aten.zeros", "aten.ones", "aten.full", "aten.empty", "aten.new_zeros", "aten.new_ones", "aten.new_full",
-      "aten.new_empty", "aten.scalar_tensor", "aten.empty_permuted")  # fmt: skip
+      "aten.new_empty", "aten.scalar_tensor", "aten.empty_permuted", "aten.empty_strided", "aten.new_empty_strided",
+      flow=Flow.NEW)  # fmt: skip
 def uniform(inference: Inference, node: Node) -> list[Axes]:
     """Every entry is the same number."""
     return [tuple(inference.fresh(s) for s in node.output.shape)]

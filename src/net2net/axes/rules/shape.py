@@ -95,6 +95,8 @@ def movedim(inference: Inference, node: Node) -> list[Axes]:
 def expand(inference: Inference, node: Node) -> list[Axes]:
     """Axes of size 1 are stretched; all entries along a stretched axis are equal, so it may grow freely."""
     axes, x, out = inference.of(node["self"]), node["self"], node.output.shape
+    if node.get("other") is not None:
+        return [inference.broadcast(node, [axes, inference.of(node["other"])])]
     offset = len(out) - len(x.shape)
     return [
         tuple(

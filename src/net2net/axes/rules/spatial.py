@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.axes._terms import Term, concat, lock, product, size, split, unflatten
+from net2net.axes.rules._windows import consumed
 from net2net.capture import Node
 
 
@@ -64,15 +65,18 @@ _RESAMPLING = tuple(
 @rule(*_RESAMPLING, flow=Flow.PASS)
 def resample(inference: Inference, node: Node) -> list[Axes]:
     """Channels pass, positions are new."""
-    axes = inference.of(node.inputs[0])
-    return [(*axes[:2], *inference.fixed(node, node.output.shape[2:], "a spatial axis"))]
+    x = node.inputs[0]
+    return [(*inference.of(x)[:2], *consumed(inference, node, x, node.output.shape[2:], "it is resampled"))]
 
 
 @rule("aten.grid_sampler", "aten.grid_sampler_2d", "aten.grid_sampler_3d", flow=Flow.PASS)
 def grid_sampler(inference: Inference, node: Node) -> list[Axes]:
-    """Channels pass, positions are looked up."""
-    axes = inference.of(node["input"])
-    return [(*axes[:2], *inference.fixed(node, node.output.shape[2:], "a spatial axis"))]
+    """Channels pass, positions are looked up: one for each place of the grid."""
+    x, grid = node["input"], inference.of(node["grid"])
+    consumed(inference, node, x, x.shape[2:], "its places are looked up by number")
+    lock(grid[-1], f"its places are coordinates ({node.where})")
+    (batch,) = inference.broadcast(node, [inference.of(x)[:1], grid[:1]])
+    return [(batch, inference.of(x)[1], *grid[1:-1])]
 
 
 @rule("aten.pixel_shuffle", flow=Flow.PASS)
@@ -81,7 +85,7 @@ def pixel_shuffle(inference: Inference, node: Node) -> list[Axes]:
     axes, factor = inference.of(node["self"]), node["upscale_factor"]
     channels, row, column = unflatten(axes[-3], [node.output.shape[-3], factor, factor], node.where)
     lock(product([row, column]), f"its places become positions ({node.where})")
-    return [(*axes[:-3], channels, *inference.fixed(node, node.output.shape[-2:], "a spatial axis"))]
+    return [(*axes[:-3], channels, *consumed(inference, node, node["self"], node.output.shape[-2:], "a spatial axis"))]
 
 
 @rule("aten.pixel_unshuffle", flow=Flow.PASS)
@@ -89,7 +93,7 @@ def pixel_unshuffle(inference: Inference, node: Node) -> list[Axes]:
     """Positions become channels, laid out as (channel, row, column)."""
     axes, factor = inference.of(node["self"]), node["downscale_factor"]
     block = inference.fixed(node, [factor, factor], "positions that become channels")
-    spatial = inference.fixed(node, node.output.shape[-2:], "a spatial axis")
+    spatial = consumed(inference, node, node["self"], node.output.shape[-2:], "a spatial axis")
     return [(*axes[:-3], product([axes[-3], *block]), *spatial)]
 
 
@@ -108,6 +112,7 @@ def im2col(inference: Inference, node: Node) -> list[Axes]:
     axes, x = inference.of(node["self"]), node["self"]
     window = node.output.shape[-2] // x.shape[-3]
     (inside,) = inference.fixed(node, [window], "positions in a window")
+    consumed(inference, node, x, x.shape[-2:])
     return [(*axes[:-3], product([axes[-3], inside]), *inference.fixed(node, node.output.shape[-1:], "windows"))]
 
 
@@ -118,6 +123,7 @@ def col2im(inference: Inference, node: Node) -> list[Axes]:
     channels = node.output.shape[-3]
     outer, inner = unflatten(axes[-2], [channels, x.shape[-2] // channels], node.where)
     lock(inner, f"positions in a window ({node.where})")
+    lock(axes[-1], f"its places are windows ({node.where})")
     return [(*axes[:-2], outer, *inference.fixed(node, node.output.shape[-2:], "a spatial axis"))]
 
 
