@@ -1,0 +1,119 @@
+"""What operations do to the axes that they use up, pass and pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import net2net
+from support import refused, trained
+
+
+class Between(nn.Module):
+    """Some layers, and what happens between them."""
+
+    def __init__(self, function: Callable[..., Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            self.add_module(name, layer)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(self, *inputs)
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def error(teacher: nn.Module, student: nn.Module, *inputs: Any) -> float:
+    """The largest difference relative to the largest output, over eval and train mode."""
+    worst = 0.0
+    for mode in (False, True):
+        with torch.no_grad():
+            ours, theirs = teacher.train(mode)(*inputs), student.train(mode)(*inputs)
+        worst = max(worst, float((ours - theirs).abs().max() / ours.abs().max()))
+    teacher.eval(), student.eval()
+    return worst
+
+
+def grows(net: nn.Module, sizes: Any, inputs: Any, others: Any, how: str | None = None) -> net2net.Growth:
+    growth = net2net.widen(net, sizes, inputs, how=how)
+    assert error(net, growth.student, *others) <= 1e-10
+    return growth
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("pool", [nn.AdaptiveMaxPool1d(1), nn.AdaptiveAvgPool1d(1)], ids=str)
+def test_a_pool_over_all_features_reduces_them(pool: nn.Module, seed: int) -> None:
+    torch.manual_seed(seed)
+    net = Between(
+        lambda m, x: m.out(m.pool(m.score(x).unsqueeze(1)).squeeze(1)),
+        score=nn.Linear(3, 6), pool=pool, out=nn.Linear(1, 2),
+    ).double()  # fmt: skip
+    growth = grows(net, {"score": 8}, drawn(1, 3), (drawn(2000, 3, seed=1),))
+    assert growth.plan.widenings[0].how == ("split" if isinstance(pool, nn.AdaptiveMaxPool1d) else "zero_out")
+
+
+CONSUMING = {
+    "max_pool": lambda h: F.max_pool1d(h, 2),
+    "avg_pool": lambda h: F.avg_pool1d(h, 3, 1, 1),
+    "adaptive": lambda h: F.adaptive_max_pool1d(h, 3),
+    "interpolate": lambda h: F.interpolate(h, 9),
+    "linear": lambda h: F.interpolate(h, 9, mode="linear"),
+    "convolution": lambda h: F.conv1d(h, torch.ones(1, 1, 3, dtype=h.dtype)),
+    "unfold": lambda h: F.unfold(h.unsqueeze(1), (1, 3)),
+    "grid": lambda h: F.grid_sample(h.unsqueeze(1), h.new_zeros(len(h), 2, 2, 2), align_corners=False),
+    "shuffle": lambda h: F.pixel_unshuffle(h.unflatten(-1, (2, -1)).unsqueeze(1), 2),
+}
+
+
+@pytest.mark.parametrize("name", CONSUMING)
+def test_features_used_as_positions_are_fixed(name: str) -> None:
+    function = CONSUMING[name]
+    net = trained(
+        Between(
+            lambda m, x: m.out(function(m.score(x).unsqueeze(1)).flatten(1).mean(1, keepdim=True)),
+            score=nn.Linear(3, 8), out=nn.Linear(1, 2),
+        )
+    )  # fmt: skip
+    dimension = net2net.analyze(net, drawn(2, 3)).dimensions["score"]
+    assert dimension.growth == "fixed" and "aten." in dimension.reason
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(net, {"score": 12}, drawn(2, 3)), "aten.")
+
+
+def unpooled(m: Any, x: Tensor) -> Tensor:
+    h, places = F.max_pool2d(m.a(x).relu(), 2, return_indices=True)
+    return m.d(F.max_unpool2d(m.c(m.b(h).relu()).relu(), places, 2))
+
+
+@pytest.mark.parametrize("sizes, how", [({"a": 12}, None), (2.0, "split"), ({"a": 9}, "split"), (2.0, None)])
+def test_unpooling_pairs_its_operands(sizes: Any, how: str | None) -> None:
+    net = trained(
+        Between(unpooled, a=nn.Conv2d(3, 8, 3, padding=1), b=nn.Conv2d(8, 6, 1), c=nn.Conv2d(6, 8, 1),
+                d=nn.Conv2d(8, 2, 1))
+    )  # fmt: skip
+    grows(net, sizes, drawn(2, 3, 8, 8), (drawn(3, 3, 8, 8, seed=1),), how)
+
+
+def pooled_in_depth(kernel: tuple[int, ...], stride: tuple[int, ...], channels: int) -> nn.Module:
+    return trained(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool3d(kernel, stride), nn.Conv2d(channels, 6, 1), nn.ReLU(),
+                      nn.Conv2d(6, 2, 1))
+    )  # fmt: skip
+
+
+def test_a_window_over_channels_fixes_them_on_both_sides() -> None:
+    dimension = net2net.analyze(pooled_in_depth((1, 3, 3), (2, 1, 1), 4), drawn(2, 3, 9, 9)).dimensions["0"]
+    assert dimension.growth == "fixed" and "max_pool3d" in dimension.reason
+
+
+@pytest.mark.parametrize("size", [9, 15, 24])
+def test_a_window_of_one_channel_passes(size: int) -> None:
+    net = pooled_in_depth((1, 3, 3), (1, 1, 1), 8)
+    grows(net, {"0": size}, drawn(2, 3, 9, 9), (drawn(3, 3, 9, 9, seed=1),))
