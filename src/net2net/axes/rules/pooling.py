@@ -42,7 +42,11 @@ def _window(node: Node, x: Value, spatial: int) -> tuple[list[int], list[int], l
     """Kernel, stride and padding of every axis; an adaptive pool's one window is as long as its axis."""
     if "adaptive" in node.op:
         lengths = x.shape[-spatial:]
-        return [n if out == 1 else 0 for n, out in zip(lengths, node.output.shape[-spatial:], strict=True)], [0] * spatial, [0] * spatial
+        return (
+            [n if out == 1 else 0 for n, out in zip(lengths, node.output.shape[-spatial:], strict=True)],
+            [0] * spatial,
+            [0] * spatial,
+        )
     kernel = each(node["kernel_size"], spatial, [])
     if "fractional" in node.op or node.get("divisor_override") is not None:
         return [0] * spatial, kernel, [0] * spatial
