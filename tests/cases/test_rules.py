@@ -69,7 +69,6 @@ CONSUMING = {
     "convolution": lambda h: F.conv1d(h, torch.ones(1, 1, 3, dtype=h.dtype)),
     "unfold": lambda h: F.unfold(h.unsqueeze(1), (1, 3)),
     "grid": lambda h: F.grid_sample(h.unsqueeze(1), h.new_zeros(len(h), 2, 2, 2), align_corners=False),
-    "shuffle": lambda h: F.pixel_unshuffle(h.unflatten(-1, (2, -1)).unsqueeze(1), 2),
 }
 
 

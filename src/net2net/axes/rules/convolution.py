@@ -14,7 +14,7 @@ from net2net.capture import Node
 def convolution(inference: Inference, node: Node) -> list[Axes]:
     """W is (groups x out, in, kernel...); groups pair blocks of input channels with blocks of output channels."""
     if node.get("transposed"):
-        return transposed(inference, node)
+        return [tuple(axes) for axes in transposed(inference, node)]
     x, weight, groups = node["input"], node["weight"], node["groups"]
     spatial = len(weight.shape) - 2
     channel = len(x.shape) - spatial - 1
