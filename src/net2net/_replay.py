@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from net2net._arguments import require_module, require_weights
 from net2net._initialise import initial_values
 from net2net.apply import grow_state
 from net2net.capture import structural_copy
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 def replayed(growth: Growth, teacher: nn.Module) -> Growth:
     """The growth of another teacher; see `Growth.replay`."""
+    require_module(teacher, "the network to replay on")
+    require_weights(teacher)
     _check_same(growth.teacher, teacher)
     plan = growth.plan
     draws = any(_draws_initial(p) for p in plan.steps)

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from net2net._arguments import require_request, require_teacher
 from net2net._calibrate import Calibration
 from net2net._depth_design import DepthDesigner, DepthOptions
 from net2net._initialise import initial_values
+from net2net._room import require_room_for_copies
 from net2net.apply import grow_state
 from net2net.build import Skeleton
 from net2net.capture import Inputs, structural_copy
@@ -17,13 +19,14 @@ from net2net.depth import (
     PRESERVING,
     Kernel,
     Positions,
+    Stack,
     Where,
     find_stacks,
     resolve_where,
 )
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import SizeError, StudentMismatchError
-from net2net.growth import Growth, require_tensors, require_weights, state_of
+from net2net.growth import Growth, require_tensors, state_of
 from net2net.plan import Plan
 from net2net.verify import compare_models, require
 
@@ -109,7 +112,8 @@ def _deepened(
     options: DepthOptions,
     like: nn.Module | None,
 ) -> Growth:
-    require_weights(model)
+    require_teacher(model, example_inputs)
+    require_request(where, "where")
     analysis = analyze(model, example_inputs)
     designer = DepthDesigner(model, analysis, options, example_inputs, calibration, like)
     stacks = find_stacks(analysis.sites.inference, model)
@@ -128,6 +132,9 @@ def _deepened(
     wanted = resolve_where(where, stacks, layers)
     if not wanted:
         raise SizeError("nothing would grow: no place gets a new block or layer. Ask for more.")
+    for one in wanted:
+        copied = one.place.blocks[0].path if isinstance(one.place, Stack) else one.place.name
+        require_room_for_copies(model, copied, one.count)
     plan, skeleton = designer.of(wanted) if isinstance(where, Mapping) else designer.of_most(wanted)
     plan.left_out.update(left_out)
     return _grown(model, plan, skeleton, analysis, example_inputs)
@@ -140,7 +147,7 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
         StudentMismatchError: its tensors are others.
         GrowthError: its class doesn't run with these layers.
     """
-    require_weights(model)
+    require_teacher(model, inputs)
     analysis = analyze(model, inputs)
     designer = DepthDesigner(model, analysis, DepthOptions(seed=plan.seed), inputs, None)
     skeleton = designer.first_running([designer.again(d) for d in plan.deepenings])

@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import nn
 
+from net2net._arguments import require_inputs, require_module
 from net2net._modules import Modules
 from net2net._naming import name_dimensions
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
@@ -120,6 +121,8 @@ def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
         >>> analysis.dimensions["0"].size, analysis.dimensions["0"].growth
         (8, 'any')
     """
+    require_module(model)
+    require_inputs(model, example_inputs)
     graph = capture(model, example_inputs)
     inference = infer(graph)
     recognise_rms(inference)

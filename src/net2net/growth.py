@@ -21,7 +21,7 @@ from net2net.apply import grow_optimizer, grow_scheduler, has_ended, student_gro
 from net2net.axes import Atom, atoms
 from net2net.capture import Inputs
 from net2net.dimensions import Analysis
-from net2net.errors import Net2NetWarning, OptionError, StudentMismatchError
+from net2net.errors import Net2NetWarning, StudentMismatchError
 from net2net.plan import AxisMap, Plan, compose
 from net2net.report import growth_summary, twins_table
 from net2net.verify import Verification, compare_models, require
@@ -166,13 +166,6 @@ class Growth:
         result._modules = {"module": self.replay(averaged.module).student}
         result._buffers = {name: None if b is None else b.clone() for name, b in averaged._buffers.items()}
         return result
-
-
-def require_weights(model: nn.Module) -> None:
-    if any(t.device.type == "meta" for t in model.parameters()):
-        raise OptionError(
-            "the teacher is on the meta device, where there are no weights to grow; analyze() works there."
-        )
 
 
 def require_tensors(plan: Plan, state: Mapping[str, torch.Tensor]) -> None:

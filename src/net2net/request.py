@@ -6,6 +6,7 @@ import difflib
 import fnmatch
 import math
 from collections.abc import Iterator, Mapping
+from numbers import Integral
 
 from net2net.axes import Atom, Concat, Product, Term, atoms, size
 from net2net.dimensions import Analysis, Dimension
@@ -27,8 +28,8 @@ def new_size(wanted: Size, before: int, name: str) -> int:
     """
     if isinstance(wanted, bool):
         raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or '2x'.")
-    if isinstance(wanted, int):
-        return wanted
+    if isinstance(wanted, Integral):  # numpy's too
+        return int(wanted)
     try:
         if isinstance(wanted, str):
             text = wanted.strip().lower()

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from net2net._arguments import require_module, require_teacher
 from net2net._as_deep import as_deep
 from net2net._calibrate import Calibration
 from net2net._combine import one_growth
@@ -17,7 +18,7 @@ from net2net.build import NewSizes, changed_buffers, compare
 from net2net.capture import Inputs, capture, has_dynamic_positions, structural_copy
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import GrowthError, SizeError
-from net2net.growth import Growth, proved, require_weights, state_of
+from net2net.growth import Growth, proved, state_of
 from net2net.plan import NoiseSpec, Plan, WidthOptions, compensate, plan_width
 from net2net.widening import eps_changes, warn_of_twins
 
@@ -61,7 +62,8 @@ def transfer(
         True
     """
     options = WidthOptions(how, shares, noise, seed)
-    require_weights(teacher)
+    require_module(student, "the student")
+    require_teacher(teacher, example_inputs)
     keywords = {"calibration": calibration, "init": init, "positions": positions, "seed": seed}
     refusal: GrowthError | None = None
     for deeper in as_deep(teacher, student, example_inputs, keywords):

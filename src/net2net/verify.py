@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils import _pytree as pytree
 
+from net2net._arguments import require_inputs, require_module
 from net2net._liveness import dead_parameters
 from net2net.capture import Inputs, named_outputs, split_inputs, structural_copy
 from net2net.errors import VerificationError
@@ -80,6 +81,9 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs) -> Verificati
         >>> verify(net, net, torch.ones(1, 3)).passed
         True
     """
+    for model, what in ((teacher, "the teacher"), (student, "the student")):
+        require_module(model, what)
+        require_inputs(model, inputs)
     return compare_models(teacher, student, inputs)
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from net2net._arguments import require_request, require_teacher
 from net2net._initialise import initial_values
+from net2net._room import require_room
 from net2net.apply import grow_state
 from net2net.build import Blueprint, EpsError, Mismatch, NewSizes, Trial, compare, draft, fill
 from net2net.capture import Inputs, capture, structural_copy
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
-from net2net.growth import Growth, proved, require_tensors, require_weights, state_of
+from net2net.growth import Growth, proved, require_tensors, state_of
 from net2net.plan import Constant, NoiseSpec, Plan, WidthOptions, check_growth, compensate, plan_width, resize_unread
 from net2net.request import Request, resolve_request
 
@@ -60,9 +62,11 @@ def widen(
         (Linear(in_features=4, out_features=12, bias=True), True)
     """
     options = WidthOptions(how, shares, noise, seed)
-    require_weights(model)
+    require_teacher(model, example_inputs)
+    require_request(sizes, "sizes")
     analysis = analyze(model, example_inputs)
     sizes_by_name = resolve_request(analysis, sizes)
+    require_room(analysis, sizes_by_name)
     design = _Designer(model, analysis, options, example_inputs)
     plan, blueprint, new_sizes = (
         design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
@@ -81,7 +85,7 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
         StudentMismatchError: its tensors are others.
         GrowthError: its class doesn't run at these sizes.
     """
-    require_weights(model)
+    require_teacher(model, inputs)
     analysis = analyze(model, inputs)
     for w in plan.widenings:
         atom = analysis.atoms.get(w.dimension)

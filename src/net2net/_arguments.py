@@ -1,0 +1,137 @@
+"""What users give, looked at once, before any work: the wrong kind of thing is named by what it is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from net2net.errors import OptionError
+
+
+def described(value: Any) -> str:
+    """A value in the words of who gave it.
+
+    Example:
+        >>> described(None), described(3), described(nn.Linear), described(nn.ReLU())
+        ('None', '3 (int)', 'the class Linear', 'a ReLU')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {getattr(value, '__name__', 'given')}"
+    if isinstance(value, Mapping) and value and all(isinstance(v, torch.Tensor) for v in value.values()):
+        return f"a state_dict ({type(value).__name__} of tensors)"
+    if isinstance(value, (bool, int, float, str)):
+        text = repr(value)
+        return f"{text if len(text) < 60 else text[:56] + '...'} ({type(value).__name__})"
+    kind = type(value).__name__
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def require(value: Any, kind: type | tuple[type, ...], what: str, give: str) -> None:
+    """Raise if an argument is of another kind.
+
+    Raises:
+        OptionError: it is; the message says what it is and what to give.
+    """
+    if not isinstance(value, kind):
+        raise OptionError(f"{what} is {described(value)}; give {give}.")
+
+
+def require_module(model: Any, what: str = "the model") -> None:
+    """Raise if something is no network: a class, a function, a state_dict, None.
+
+    Raises:
+        OptionError: it is none.
+    """
+    more = " Load a state_dict into the module that it is of, and give that." if isinstance(model, Mapping) else ""
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        more = f" Construct it first: {model.__name__}(...)."
+    if not isinstance(model, nn.Module):
+        raise OptionError(f"{what} is {described(model)}; give a torch.nn.Module.{more}")
+
+
+def require_inputs(model: nn.Module, inputs: Any) -> None:
+    """Raise if example inputs are an empty batch, or hold no numbers where the network holds some.
+
+    Raises:
+        OptionError: they are, or do.
+    """
+    tensors = [t for t in pytree.tree_leaves(inputs) if isinstance(t, torch.Tensor)]
+    if tensors and not tensors[0].numel():
+        raise OptionError(
+            f"example_inputs is an empty batch, of shape {tuple(tensors[0].shape)}; give at least one example."
+        )
+    if any(t.device.type == "meta" for t in tensors) and not any(p.device.type == "meta" for p in model.parameters()):
+        raise OptionError(
+            "example_inputs is on the meta device, where there are no numbers to compare with; give inputs on "
+            f"{next((str(p.device) for p in model.parameters()), 'cpu')}."
+        )
+
+
+def require_teacher(model: Any, inputs: Any) -> None:
+    """Raise if something is no network with trained weights, or its example inputs are none.
+
+    Raises:
+        OptionError: the first thing that is wrong.
+    """
+    require_module(model)
+    require_weights(model)
+    require_inputs(model, inputs)
+
+
+def require_weights(model: nn.Module) -> None:
+    """Raise if a network has no weights, or weights that are no numbers.
+
+    Raises:
+        OptionError: it is on the meta device, or a tensor holds NaN or infinity.
+    """
+    if any(t.device.type == "meta" for t in model.parameters()):
+        raise OptionError(
+            "the teacher is on the meta device, where there are no weights to grow; analyze() works there."
+        )
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        found = _odd(tensor.detach())
+        if found and (isinstance(tensor, nn.Parameter) or found == "NaN"):  # buffers may be masks of infinities
+            raise OptionError(
+                f"'{name}' of the teacher holds {found}: there is no function to preserve. Go back to weights from "
+                "before training diverged, or set these entries."
+            )
+
+
+def _odd(tensor: torch.Tensor) -> str:
+    """What a tensor holds that is no finite number."""
+    if tensor.is_complex():
+        return _odd(torch.view_as_real(tensor.resolve_conj()))
+    if not tensor.is_floating_point() or tensor.itemsize < 2 or not tensor.numel() or tensor.layout != torch.strided:
+        return ""
+    # The extremes show NaN and infinity too, and are found faster than `isfinite` looks at every entry.
+    extremes = torch.stack(torch.aminmax(tensor))
+    return "NaN" if bool(extremes.isnan().any()) else "infinity" if bool(extremes.isinf().any()) else ""
+
+
+def require_request(request: Any, word: str) -> None:
+    """Raise if sizes, or places to deepen, are neither a factor nor a dict by name.
+
+    Raises:
+        OptionError: they are something else.
+    """
+    ways = "give a factor for all (2.0 or '2x'), or a dict by name, such as"
+    example = {"sizes": "{'fc1': 2.0}", "where": "{'blocks': 1}"}[word]
+    if isinstance(request, Mapping):
+        for key in request:
+            if not isinstance(key, str):
+                raise OptionError(f"{word} has the key {described(key)}; names are strings: {str(key)!r}.")
+    elif isinstance(request, str):
+        text = request.strip().lower()
+        if not text.endswith("x") or not text[:-1].replace(".", "", 1).isdigit():
+            raise OptionError(f"{word}={request!r} is no factor; {ways} {{{request!r}: '2x'}}.")
+    elif isinstance(request, bool) or not isinstance(request, (int, float)):
+        raise OptionError(f"{word} is {described(request)}; {ways} {example}.")
