@@ -10,9 +10,18 @@ from torch import nn
 
 import net2net
 from net2net._calibrate import Calibration, batches_of, statistics
-from net2net.build import Skeleton, Trial, draft_deeper
+from net2net.build import Skeleton, Trial, draft_deeper, operations
 from net2net.build._deeper import PlaceError
-from net2net.capture import Inputs, capture, devices_of, in_pretrained, structural_copy, without_memory
+from net2net.capture import (
+    Graph,
+    Inputs,
+    Value,
+    capture,
+    devices_of,
+    in_pretrained,
+    structural_copy,
+    without_memory,
+)
 from net2net.depth import (
     INITS,
     PRESERVING,
@@ -121,7 +130,8 @@ class DepthDesigner:
             skeleton.attributes,
             deepenings=tuple(e.deepening for e in edits),
             removed=skeleton.removed,
-            notes=tuple(notes),
+            notes=(*notes, *skeleton.notes),
+            changed=skeleton.changed,
             version=net2net.__version__,
         )
         return plan, skeleton
@@ -206,6 +216,14 @@ class DepthDesigner:
                 raise OptionError(f"kernel=[] names no kernel for '{place.name}'.")
         return LayerEdit(place, tuple(kernels) * wanted.count)
 
+    def _alike(self, graph: Graph, skeleton: Skeleton, edits: Sequence[Edit]) -> bool:
+        """Whether the teacher's blocks run in the student what they run in the teacher."""
+        inside = [e.place.name for e in edits if isinstance(e, LayerEdit)]
+        paths = [b.path for e in edits if isinstance(e, BlockEdit) for b in e.stack.blocks]
+        paths = [p for p in paths if not any(name.startswith(p + ".") for name in inside)]
+        before = self.analysis.sites.inference.graph
+        return all(_calls(before, p) == _calls(graph, skeleton.moved[p]) for p in paths if p in skeleton.moved)
+
     def first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
@@ -233,6 +251,9 @@ class DepthDesigner:
                 and name not in graph.ties
                 and not name.endswith("num_batches_tracked")
             ]
+            if not unread and skeleton.changed and not self._alike(graph, skeleton, edits):
+                reasons.append("its blocks compute something else with other numbers")
+                continue
             if not unread:
                 return skeleton
             reasons.append(f"its forward doesn't read '{unread[0]}'")
@@ -253,6 +274,21 @@ class DepthDesigner:
             f"{what} Its forward names its blocks, or holds to their number. Build the bigger model yourself and use "
             "net2net.transfer."
         )
+
+
+def _calls(graph: Graph, path: str) -> list[tuple[object, ...]]:
+    """What a module runs: every operation with its numbers, an eps and the device aside."""
+    return [
+        (n.op, *(f"{k}={v}" for k, v in n.arguments.items() if k not in ("eps", "device") and not _has_values(v)))
+        for n in operations(graph)
+        if n.module == path or n.module.startswith(path + ".")
+    ]
+
+
+def _has_values(argument: object) -> bool:
+    if isinstance(argument, (list, tuple)):
+        return any(map(_has_values, argument))
+    return isinstance(argument, Value)
 
 
 def _has_centre(size: object) -> bool:

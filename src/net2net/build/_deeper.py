@@ -11,6 +11,7 @@ import numpy as np
 from torch import nn
 
 from net2net.build._config import Changes, Key, construct, numbers, sequences
+from net2net.build._numbers import even_rates, own_numbers
 from net2net.build._restructure import Skeleton, restructure
 from net2net.build._student import adopt, pretrained_in
 from net2net.capture import structural_copy
@@ -60,17 +61,33 @@ def draft_deeper(
             )
     if like is not None and not pretrained:
         yield from _drafts_like(like, teacher, edits)
-    for settings in itertools.islice(_settings(teacher, blocks, set(pretrained)), _MAX_DRAFTS):
+    stacked = [e for e in blocks if not any(_inside(e.stack.container, path) for path in pretrained)]
+    for settings, counted in itertools.product(
+        itertools.islice(_settings(teacher, blocks, set(pretrained)), _MAX_DRAFTS), (True, False)
+    ):
         skeleton = restructure(teacher, edits)
+        numbers = list(own_numbers(teacher, skeleton.model, stacked))
+        if not counted and not numbers:
+            continue
         for path, name, value in settings:
-            owner = skeleton.model.get_submodule(skeleton.moved.get(path, path))
-            setattr(owner, name, value)
+            skeleton.set(skeleton.moved.get(path, path), name, value)
+        if counted:
+            for path, name, value in numbers:
+                skeleton.set(path, name, value)
         for path, module in pretrained.items():
             student = skeleton.model.get_submodule(path)
             donor = _Donors(module, path, student, blocks, skeleton.moved, unread).find()
             adopt(student, donor)
             skeleton.tensors.update(_resized(donor, path, student, skeleton))
+        skeleton.notes = [note for e in stacked for note in even_rates(teacher, e)]
+        if not counted:
+            names = sorted({name for _, name, _ in numbers})
+            skeleton.notes.append(f"{names} are not counted anew: blocks compute with their numbers, or need them")
         yield _with_attributes(skeleton)
+
+
+def _inside(path: str, other: str) -> bool:
+    return other == "" or path == other or path.startswith(other + ".")
 
 
 def _drafts_like(like: nn.Module, teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]) -> Iterator[Skeleton]:
@@ -117,7 +134,7 @@ def _settings(teacher: nn.Module, edits: Sequence[BlockEdit], pretrained: set[st
         count, extra = len(edit.stack.children), len(edit.order) - len(edit.stack)
         path: str | None = edit.stack.container
         while path is not None:
-            if not any(p == "" or path == p or path.startswith(p + ".") for p in pretrained):
+            if not any(_inside(path, p) for p in pretrained):
                 for name, value in vars(teacher.get_submodule(path)).items():
                     if not name.startswith("_") and name not in _MODES:
                         new = _longer(value, edit, count, extra)

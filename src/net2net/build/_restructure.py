@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,9 @@ from net2net.plan import AxisMap, TensorPlan
 class Skeleton:
     """A deeper network that shares the teacher's tensors; what is new is on the meta device.
 
-    `tensors` says how each tensor with another name or other entries is made, `new` names those that are new, and
-    `moved` maps a module's path in the teacher to its path in the student.
+    `tensors` says how each tensor with another name or other entries is made, `new` names those that are new,
+    `moved` maps a module's path in the teacher to its path in the student, and `changed` are attributes that are set
+    anew, with their old and new value.
     """
 
     model: nn.Module
@@ -33,6 +35,16 @@ class Skeleton:
     removed: tuple[str, ...] = ()
     attributes: dict[str, dict[str, float]] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def set(self, path: str, name: str, value: Any) -> None:
+        """Set an attribute of a module of the student, and record what it was."""
+        owner = self.model.get_submodule(path)
+        before = getattr(owner, name)
+        if before != value:
+            self.changed[f"{path}.{name}" if path else name] = (before, value)
+            setattr(owner, name, value)
 
 
 def restructure(teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]) -> Skeleton:

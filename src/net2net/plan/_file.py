@@ -42,6 +42,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
             ],
             "deepenings": [asdict(d) for d in plan.deepenings],
             "earlier": None if plan.earlier is None else described(plan.earlier),
+            "changed": {name: [_plain(value) for value in pair] for name, pair in plan.changed.items()},
             **{name: getattr(plan, name) for name in _PLAIN},
         }
 
@@ -56,6 +57,11 @@ def save_plan(plan: Plan, path: str | Path) -> None:
 
     header = described(plan)
     save_file(arrays, str(path), metadata={"net2net.plan": json.dumps(header)})
+
+
+def _plain(value: Any) -> Any:
+    """The value of an attribute where JSON has it, else what it prints as."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
 
 def load_plan(path: str | Path) -> Plan:
@@ -97,6 +103,7 @@ def load_plan(path: str | Path) -> Plan:
                 {name: tensor(t) for name, t in data["tensors"].items()},
                 tuple(Widening(**{**w, "units": axis(w["units"])}) for w in data["widenings"]),
                 deepenings=tuple(map(deepening, data["deepenings"])),
+                changed={name: (old, new) for name, (old, new) in data.get("changed", {}).items()},
                 earlier=None if data["earlier"] is None else read(data["earlier"]),
                 **cast(Any, {n: tuple(data[n]) if isinstance(data[n], list) else data[n] for n in _PLAIN}),
             )

@@ -127,6 +127,7 @@ def _step_table(plan: Plan) -> str:
     text = f"{head}\n\n{table(['tensor', 'new shape', 'entries'], shown)}"
     for path, attributes in plan.attributes.items():
         text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
+    text += "".join(f"\n{name}: {old!r} -> {new!r}" for name, (old, new) in plan.changed.items())
     text += "".join(f"\nnote: {note}" for note in plan.notes)
     for name, reason in plan.left_out.items():
         text += f"\nleft out: {name} ({reason})"
