@@ -128,31 +128,36 @@ def _with_attributes(skeleton: Skeleton) -> Skeleton:
 
 
 def _settings(teacher: nn.Module, edits: Sequence[BlockEdit], pretrained: set[str]) -> Iterator[list[Setting]]:
-    """What attributes that count the blocks become: all that speak of layers, all at all, none."""
+    """What attributes that count the blocks become: all that speak of layers, one more, all at all, none."""
     found: list[Setting] = []
-    for edit in edits:
-        count, extra = len(edit.stack.children), len(edit.order) - len(edit.stack)
-        path: str | None = edit.stack.container
+    for container in dict.fromkeys(e.stack.container for e in edits):
+        inside = [e for e in edits if e.stack.container == container]
+        path: str | None = container
         while path is not None:
             if not any(_inside(path, p) for p in pretrained):
                 for name, value in vars(teacher.get_submodule(path)).items():
                     if not name.startswith("_") and name not in _MODES:
-                        new = _longer(value, edit, count, extra)
+                        new = _longer(value, inside)
                         if new is not None:
                             found.append((path, name, new))
             path = path.rpartition(".")[0] if path else None
     named = [s for s in found if _ABOUT_DEPTH.search(s[1])]
-    drafts = [named, found, *([one] for one in found), []]
+    drafts = [named, *([*named, one] for one in found if one not in named), found, []]
     for i, settings in enumerate(drafts):
         if settings not in drafts[:i]:
             yield settings
 
 
-def _longer(value: Any, edit: BlockEdit, count: int, extra: int) -> Any:
+def _longer(value: Any, edits: Sequence[BlockEdit]) -> Any:
+    """A number of children, or a list with one entry for each, as it is with more blocks in the container."""
+    count = len(edits[0].stack.children)
     if isinstance(value, int) and not isinstance(value, bool) and value == count:
-        return count + extra
+        return count + sum(len(e.order) - len(e.stack) for e in edits)
     if isinstance(value, (list, tuple)) and len(value) == count > 1 and not any(map(_is_live, value)):
-        return type(value)(reordered(value, edit))
+        longer: Sequence[Any] = value
+        for edit in sorted(edits, key=lambda e: -e.stack.first):  # from the end: places before it stay
+            longer = reordered(longer, edit)
+        return type(value)(longer)
     return None
 
 

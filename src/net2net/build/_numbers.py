@@ -17,8 +17,8 @@ Number = tuple[str, str, int]  # module path in the student, attribute, value
 def own_numbers(teacher: nn.Module, student: nn.Module, edits: Sequence[BlockEdit]) -> Iterator[Number]:
     """The attributes that number the blocks of a list, as the student's blocks have to have them.
 
-    Such an attribute is an int that is k (or 1 + k) in the k-th block, in all blocks of a stack, and in those before and
-    after it that are counted on; of torch's own layers none is.
+    Such an attribute is an int that is k (or 1 + k) in the k-th block, in all blocks of a stack, and in those before
+    and after it that are counted on; of torch's own layers none is.
     """
     containers: dict[str, list[BlockEdit]] = {}
     for edit in edits:
@@ -27,7 +27,9 @@ def own_numbers(teacher: nn.Module, student: nn.Module, edits: Sequence[BlockEdi
     for container, inside in containers.items():
         names, olds = zip(*teacher.get_submodule(container).named_children(), strict=True)
         news = [name for name, _ in student.get_submodule(container).named_children()]
-        grown = [(names.index(e.stack.children[e.stack.first]), len(e.stack), len(e.order) - len(e.stack)) for e in inside]
+        grown = [
+            (names.index(e.stack.children[e.stack.first]), len(e.stack), len(e.order) - len(e.stack)) for e in inside
+        ]
         for first, count, _ in grown:
             for path, attribute, values in _attributes(olds[first : first + count]):
                 run = _counted(olds, first, [_value(old, path, attribute) for old in olds], values[0])
@@ -65,8 +67,8 @@ def even_rates(teacher: nn.Module, edit: BlockEdit) -> list[str]:
             if steps[0] and all(math.isclose(step, steps[0], rel_tol=1e-6) for step in steps):
                 where = f"{path}.{name}" if path else name
                 notes.append(
-                    f"'{where}' goes evenly from {values[0]:g} to {values[-1]:g} over the blocks of '{edit.stack.name}'; "
-                    "copies have that of the block that they copy"
+                    f"'{where}' goes evenly from {values[0]:g} to {values[-1]:g} over the blocks of "
+                    f"'{edit.stack.name}'; copies have that of the block that they copy"
                 )
     return notes
 

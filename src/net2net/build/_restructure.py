@@ -43,7 +43,8 @@ class Skeleton:
         owner = self.model.get_submodule(path)
         before = getattr(owner, name)
         if before != value:
-            self.changed[f"{path}.{name}" if path else name] = (before, value)
+            key = f"{path}.{name}" if path else name
+            self.changed[key] = (self.changed.get(key, (before,))[0], value)
             setattr(owner, name, value)
 
 

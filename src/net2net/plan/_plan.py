@@ -142,10 +142,11 @@ class Plan:
     """A growth as data. `tensors` holds the tensors that change; every other one is copied as it is.
 
     `attributes` are the module attributes that the growth sets beside the sizes, a norm's eps:
-    {module path: {attribute: value}}; `changed` are those that it sets anew: {path.attribute: (old, new)}. `preserves` says whether the student computes the teacher's function:
-    "exact", "approximate" (noise as in the paper) or "none" (the random-pad baseline). `left_out` are dimensions that
-    a factor for all did not grow, with the reason. `removed` are tensors that the student has under other names only,
-    `notes` what a reader should know. `earlier` is a growth that is carried out first: its student is this one's
+    {module path: {attribute: value}}; `changed` are those that it sets anew: {path.attribute: (old, new)}. `preserves`
+    says whether the student computes the teacher's function: "exact", "approximate" (noise as in the paper) or "none"
+    (the random-pad baseline). `left_out` are dimensions or places that a factor for all did not grow, with the reason.
+    `removed` are tensors that the student has under other names only, `notes` what a reader should know. `earlier` is a
+    growth that is carried out first: its student is this one's
     teacher.
     """
 
