@@ -33,7 +33,9 @@ def test_example_inputs_in_every_form() -> None:
     teacher, y = trained(TwoInputs()), torch.randn(3, 3, dtype=torch.float64)
     for inputs in ((X, y), {"left": X, "right": y}, {"left": X, "right": y, "scale": 2.0}):
         growth = widen_at(teacher, {"left.weight": 11}, inputs)
-        assert growth.verification.errors.keys() == {"eval/given/y", "eval/random/y"}
+        assert growth.verification.errors.keys() == {
+            f"{label}/y" for label in ("eval/given", "eval/random", "eval/normal", "train/given", "train/random")
+        }
     assert net2net.widen(mlp(), {"0": 9}, (X,)).student[0].out_features == 9
 
 

@@ -129,7 +129,7 @@ def test_what_does_not_run_in_float64_is_compared_in_its_own_dtype() -> None:
 
 
 class Logarithm(nn.Module):
-    """Not a number for negative inputs, of which random ones have many."""
+    """Not a number for negative inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,6 +141,6 @@ class Logarithm(nn.Module):
 
 def test_random_inputs_outside_the_domain_are_left_out() -> None:
     growth = net2net.widen(trained(Logarithm()), {"first": 12}, X.abs())
-    assert growth.verification.passed and growth.verification.errors.keys() == {"eval/given/output"}
+    assert growth.verification.passed and not any("normal" in key for key in growth.verification.errors)
     assert "no finite output" in " ".join(growth.verification.notes)
     assert not net2net.verify(trained(Logarithm()), trained(Logarithm()), -X.abs()).passed

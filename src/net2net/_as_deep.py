@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from net2net.capture import Inputs
+from net2net.capture import Example
 from net2net.deepening import deepen_like
 from net2net.depth import Depth, LayerPlace, Stack, find_layers, find_stacks, order
-from net2net.dimensions import analyze
+from net2net.dimensions import analyze_examples
 from net2net.errors import GrowthError, StudentMismatchError
 from net2net.growth import Growth
 
@@ -19,14 +19,14 @@ _MAX_TRIES, _MAX_PLACES = 60, 2000
 
 
 def as_deep(
-    teacher: nn.Module, student: nn.Module, inputs: Inputs, keywords: dict[str, Any]
+    teacher: nn.Module, student: nn.Module, inputs: tuple[Example, ...], keywords: dict[str, Any]
 ) -> Iterator[Growth | None]:
     """The teacher as deep as the student, in every way that gives the student's modules; None if it is already.
 
     The student is the draft: its forward says what is read between which blocks, as far as it differs from the
     teacher's.
     """
-    inference, positions = analyze(teacher, inputs).sites.inference, keywords.get("positions")
+    inference, positions = analyze_examples(teacher, inputs[:1]).sites.inference, keywords.get("positions")
     theirs = dict(student.named_modules())
     ways: list[list[dict[str, Depth]]] = []
     deeper: set[str] = set()
@@ -61,9 +61,9 @@ def as_deep(
         raise refusal
 
 
-def _taps_of(student: nn.Module, inputs: Inputs) -> dict[str, set[int]]:
+def _taps_of(student: nn.Module, inputs: tuple[Example, ...]) -> dict[str, set[int]]:
     """The children of each container that others than the next one read, in the student."""
-    stacks = find_stacks(analyze(student, inputs).sites.inference, student)
+    stacks = find_stacks(analyze_examples(student, inputs[:1]).sites.inference, student)
     return {s.container: {s.first + k for k in s.taps} for s in stacks}
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from net2net.capture import Inputs, split_inputs, structural_copy
+from net2net.capture import Example, Inputs, examples_of, split_inputs, structural_copy
 from net2net.depth import LayerPlace
 from net2net.errors import OptionError
 
@@ -33,8 +33,8 @@ class Statistics:
 def batches_of(calibration: Calibration | None, example_inputs: Inputs) -> list[Inputs]:
     """The batches that the option means: a tensor or a dict is one, anything else holds several."""
     if calibration is None:
-        return [example_inputs]
-    if isinstance(calibration, (torch.Tensor, dict)):
+        return [one for one in examples_of(example_inputs) if one.method == "forward"]
+    if isinstance(calibration, (torch.Tensor, dict, Example)):
         return [calibration]
     batches = list(calibration)
     if not batches:
@@ -63,7 +63,7 @@ def statistics(model: nn.Module, batches: Sequence[Inputs], places: Sequence[Lay
     devices = [device] if device.type == "cuda" else []
     with torch.no_grad(), torch.random.fork_rng(devices=devices):
         for batch in batches:
-            args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), split_inputs(batch))
+            args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), _arguments(batch))
             _run(copied, args, kwargs)
     return {name: total.result() for name, total in sums.items()}
 
@@ -82,6 +82,11 @@ def _run(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
             f"a calibration batch doesn't run: {str(error).splitlines()[0]}. Give batches like example_inputs: "
             "inputs alone, without labels."
         ) from error
+
+
+def _arguments(batch: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A list is what loaders of data give for a tuple."""
+    return split_inputs(tuple(batch) if isinstance(batch, list) else batch)
 
 
 def _own(tensor: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from net2net._replay import carried_out
 from net2net.capture import Inputs
 from net2net.growth import Growth
 from net2net.verify import compare_models, require
@@ -23,6 +24,7 @@ def one_growth(teacher: nn.Module, first: Growth, second: Growth, inputs: Inputs
         preserves=plan.preserves,
         float32_inside=max(one.tolerance, two.tolerance) > 1e-10,
         approximate=approximate,
+        regrow=lambda other: carried_out(plan, other, second.student),
     )
     require(whole)
     dead = None if one.dead is None and two.dead is None else (*(one.dead or ()), *(two.dead or ()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,11 @@ from net2net.capture import named_outputs
 
 
 def dead_parameters(
-    model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None]
+    model: nn.Module,
+    inputs: Any,
+    new_entries: Mapping[str, tuple[Any, ...] | None],
+    method: str = "forward",
+    training: bool = False,
 ) -> tuple[str, ...]:
     """Names of parameters none of whose new entries gets a gradient within two steps.
 
@@ -21,15 +25,17 @@ def dead_parameters(
         inputs: positional and keyword arguments.
         new_entries: for each parameter that grew, per axis the places that are new (None: all old); None in place of
             the axes means that all of it is new.
+        method, training: what is run, and in which mode.
     """
-    model.eval()
+    model.train(training)
+    forward = getattr(model, method)
     named = dict(model.named_parameters())
     alive: set[str] = set()
     with torch.enable_grad():
         for _ in range(3):
             for parameter in named.values():
                 parameter.grad = None
-            _loss(model, inputs).backward()  # type: ignore[no-untyped-call]
+            _loss(forward, inputs).backward()  # type: ignore[no-untyped-call]
             for name, places in new_entries.items():
                 if name in named and named[name].grad is not None and _touched(named[name].grad, places):
                     alive.add(name)
@@ -38,10 +44,10 @@ def dead_parameters(
     return tuple(n for n in new_entries if n in trainable and n not in alive)
 
 
-def _loss(model: nn.Module, inputs: Any) -> torch.Tensor:
+def _loss(forward: Callable[..., Any], inputs: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros(())
-    for output in named_outputs(model(*inputs[0], **inputs[1])).values():
+    for output in named_outputs(forward(*inputs[0], **inputs[1])).values():
         if isinstance(output, torch.Tensor) and output.requires_grad:
             weight = torch.randn(output.shape, generator=generator, dtype=torch.float32).to(output)
             finite = torch.where(output.isfinite(), output, 0.0)

@@ -26,21 +26,7 @@ def replayed(growth: Growth, teacher: nn.Module) -> Growth:
     require_weights(teacher)
     _check_same(growth.teacher, teacher)
     plan = growth.plan
-    draws = any(_draws_initial(p) for p in plan.steps)
-    initial = initial_values(growth.student, plan.seed) if draws else None
-    state = grow_state(plan, _state(plan, teacher), initial)
-    computed = dict(growth.student.named_buffers(remove_duplicate=False)).keys() - growth.student.state_dict().keys()
-    names: dict[int, list[str]] = {}
-    for name, tensor in _tensors(growth.student):
-        names.setdefault(id(tensor), []).append(name)
-
-    def real(_: str, tensor: torch.Tensor) -> torch.Tensor:
-        aliases = sorted(names[id(tensor)], key=lambda name: name not in plan.tensors)
-        found = [n for n in aliases if n in state and n not in computed and state[n].shape == tensor.shape]
-        new = state[found[0]] if found else tensor.detach().clone()
-        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
-
-    student = structural_copy(growth.student, real)
+    student = carried_out(plan, teacher, growth.student)
     measured = growth.verification
     verification = compare_models(
         teacher,
@@ -49,9 +35,29 @@ def replayed(growth: Growth, teacher: nn.Module) -> Growth:
         preserves=plan.preserves,
         float32_inside=measured.tolerance > 1e-10,
         approximate=measured.approximate,
+        regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
     return replace(growth, student=student, teacher=teacher, verification=verification)
+
+
+def carried_out(plan: Plan, teacher: nn.Module, student: nn.Module) -> nn.Module:
+    """What a plan makes of another teacher, given what it made of the first."""
+    draws = any(_draws_initial(p) for p in plan.steps)
+    initial = initial_values(student, plan.seed) if draws else None
+    state = grow_state(plan, _state(plan, teacher), initial)
+    computed = dict(student.named_buffers(remove_duplicate=False)).keys() - student.state_dict().keys()
+    names: dict[int, list[str]] = {}
+    for name, tensor in _tensors(student):
+        names.setdefault(id(tensor), []).append(name)
+
+    def real(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        aliases = sorted(names[id(tensor)], key=lambda name: name not in plan.tensors)
+        found = [n for n in aliases if n in state and n not in computed and state[n].shape == tensor.shape]
+        new = state[found[0]] if found else tensor.detach().clone()
+        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+
+    return structural_copy(student, real)
 
 
 def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:

@@ -11,10 +11,11 @@ from net2net._arguments import require_request, require_teacher
 from net2net._calibrate import Calibration
 from net2net._depth_design import DepthDesigner, DepthOptions
 from net2net._initialise import initial_values
+from net2net._replay import carried_out
 from net2net._room import require_room_for_copies
 from net2net.apply import grow_state
 from net2net.build import Skeleton
-from net2net.capture import Inputs, structural_copy
+from net2net.capture import Example, Inputs, Methods, examples_of, structural_copy
 from net2net.depth import (
     PRESERVING,
     Kernel,
@@ -24,7 +25,7 @@ from net2net.depth import (
     find_stacks,
     resolve_where,
 )
-from net2net.dimensions import Analysis, analyze
+from net2net.dimensions import Analysis, analyze_examples
 from net2net.errors import SizeError, StudentMismatchError
 from net2net.growth import Growth, require_tensors, state_of
 from net2net.plan import Plan
@@ -41,6 +42,7 @@ def deepen(
     positions: Positions | None = None,
     kernel: Kernel = None,
     seed: int = 0,
+    methods: Methods = (),
 ) -> Growth:
     """Make a network deeper without changing what it computes (Net2DeeperNet, on any network).
 
@@ -52,7 +54,8 @@ def deepen(
         where: a factor for every stack of blocks (2.0 or "2x"), or a dict from a stack, a block, a layer or a glob
             to the number of new ones (int), a factor, or a list of blocks after which new ones come.
             `analyze(model, inputs).places` lists the names.
-        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a list of several
+            of these: places are those of the first one, the proof runs them all.
         calibration: batches of inputs like `example_inputs`, for the statistics of a new BatchNorm; by default
             `example_inputs` alone.
         init: "identity" (or "zero": blocks copy their neighbour), "zero-random" (blocks are freshly initialised), or,
@@ -63,6 +66,7 @@ def deepen(
         kernel: of identity convolutions: a size, a tuple of sizes, or a list of tuples for a factorised pair such as
             [(1, 7), (7, 1)]; by default the layer's own.
         seed: of every random draw.
+        methods: methods beside `forward` that are proved too, as for `analyze`.
 
     Returns:
         The growth: `.student` (the teacher's class), `.plan`, `.verification`. With a new BatchNorm eval mode is
@@ -81,14 +85,15 @@ def deepen(
         (5, True)
     """
     options = DepthOptions(init, positions, kernel, seed)
-    return _deepened(model, where, example_inputs, calibration, options, None)
+    require_teacher(model, example_inputs)
+    return _deepened(model, where, examples_of(example_inputs, methods, model), calibration, options, None)
 
 
 def deepen_like(
     student: nn.Module,
     model: nn.Module,
     where: Where,
-    inputs: Inputs,
+    inputs: tuple[Example, ...],
     calibration: Calibration | None = None,
     *,
     init: str = "identity",
@@ -107,15 +112,14 @@ def deepen_like(
 def _deepened(
     model: nn.Module,
     where: Where,
-    example_inputs: Inputs,
+    examples: tuple[Example, ...],
     calibration: Calibration | None,
     options: DepthOptions,
     like: nn.Module | None,
 ) -> Growth:
-    require_teacher(model, example_inputs)
     require_request(where, "where")
-    analysis = analyze(model, example_inputs)
-    designer = DepthDesigner(model, analysis, options, example_inputs, calibration, like)
+    analysis = analyze_examples(model, examples[:1])
+    designer = DepthDesigner(model, analysis, options, examples, calibration, like)
     stacks = find_stacks(analysis.sites.inference, model)
     left_out: dict[str, str] = {}
     layers = designer.layers
@@ -137,10 +141,10 @@ def _deepened(
         require_room_for_copies(model, copied, one.count)
     plan, skeleton = designer.of(wanted) if isinstance(where, Mapping) else designer.of_most(wanted)
     plan.left_out.update(left_out)
-    return _grown(model, plan, skeleton, analysis, example_inputs)
+    return _grown(model, plan, skeleton, analysis, examples)
 
 
-def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
+def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods = ()) -> Growth:
     """The growth in depth that a plan records, of another network with the same tensors.
 
     Raises:
@@ -148,8 +152,9 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
         GrowthError: its class doesn't run with these layers.
     """
     require_teacher(model, inputs)
-    analysis = analyze(model, inputs)
-    designer = DepthDesigner(model, analysis, DepthOptions(seed=plan.seed), inputs, None)
+    examples = examples_of(inputs, methods, model)
+    analysis = analyze_examples(model, examples[:1])
+    designer = DepthDesigner(model, analysis, DepthOptions(seed=plan.seed), examples, None)
     skeleton = designer.first_running([designer.again(d) for d in plan.deepenings])
     require_tensors(plan, state_of(model, analysis))
     shapes, asked = ({n: t.shape for n, t in tensors.items()} for tensors in (skeleton.tensors, plan.tensors))
@@ -160,10 +165,10 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
             f"{shapes.get(odd, 'in no place')}. A plan is replayed on networks of the class and the shapes that it was "
             "made for."
         )
-    return _grown(model, plan, skeleton, analysis, inputs)
+    return _grown(model, plan, skeleton, analysis, examples)
 
 
-def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis, inputs: Inputs) -> Growth:
+def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis, inputs: tuple[Example, ...]) -> Growth:
     draws = any(tensor.fill == "initial" for tensor in plan.tensors.values())
     initial = initial_values(skeleton.model, plan.seed) if draws else None
     state = grow_state(plan, state_of(model, analysis), initial)
@@ -182,6 +187,7 @@ def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis,
         moved=skeleton.moved,
         new_entries=dict.fromkeys(skeleton.new),
         approximate=_approximate(plan),
+        regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
     return Growth(student, plan, verification, model, inputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fnmatch
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -14,8 +15,9 @@ from net2net._arguments import require_inputs, require_module
 from net2net._modules import Modules
 from net2net._naming import name_dimensions
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
-from net2net.capture import Inputs, Value, capture
+from net2net.capture import Example, Inputs, Methods, Value, capture, examples_of, with_train_mode
 from net2net.depth import DepthPlace, find_places
+from net2net.errors import CaptureError
 from net2net.plan import Sites, tolerance
 
 Growth = Literal["any", "multiple", "fixed"]
@@ -58,16 +60,23 @@ class Dimension:
 
 @dataclass(eq=False)
 class Analysis:
-    """The dimensions of a network, by name. Printing it gives the table."""
+    """The dimensions of a network, by name. Printing it gives the table.
+
+    `examples` is what was captured; `notes` says what couldn't be.
+    """
 
     dimensions: dict[str, Dimension]
     sites: Sites = field(repr=False)
     atoms: dict[str, Atom] = field(repr=False)
+    examples: tuple[Example, ...] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def places(self) -> dict[str, DepthPlace]:
-        """Where the network can be made deeper, by the names that `deepen` takes."""
-        return find_places(self.sites.inference, self.sites.model)
+        """Where the network can be made deeper, by the names that `deepen` takes: in the first example."""
+        inference = copy.copy(self.sites.inference)
+        inference.graph = inference.graph.first or inference.graph
+        return find_places(inference, self.sites.model)
 
     def growable(self) -> list[Dimension]:
         """The dimensions that can grow."""
@@ -99,12 +108,15 @@ class Analysis:
         return f"{dimension_table(self)}\n\n{place_table(self)}" if self.places else dimension_table(self)
 
 
-def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
+def analyze(model: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) -> Analysis:
     """Find the dimensions of a network: which axes of which tensors must grow together, and how.
 
     Args:
         model: any module that `torch.export` can capture, on any device (the meta device too). It is not changed.
-        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a list of several
+            of these, which run several branches.
+        methods: names of methods beside `forward` that are to be grown too, on the example inputs that they take; or a
+            mapping from names to inputs of their own.
 
     Returns:
         The analysis; `analysis.dimensions` maps names to `Dimension`s and `print(analysis)` shows the table.
@@ -123,7 +135,22 @@ def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
     """
     require_module(model)
     require_inputs(model, example_inputs)
-    graph = capture(model, example_inputs)
+    examples = examples_of(example_inputs, methods, model)
+    every = with_train_mode(model, examples)
+    try:
+        return analyze_examples(model, every)
+    except CaptureError as error:
+        if len(every) == len(examples):
+            raise
+        found = analyze_examples(model, examples)
+        reason = str(error).splitlines()[0]
+        found.notes = (f"train mode runs other operations, which can't be captured and keep their sizes: {reason}",)
+        return found
+
+
+def analyze_examples(model: nn.Module, examples: tuple[Example, ...]) -> Analysis:
+    """`analyze`, of exactly these examples."""
+    graph = capture(model, examples)
     inference = infer(graph)
     recognise_rms(inference)
     recognise_gains(inference)
@@ -151,7 +178,7 @@ def analyze(model: nn.Module, example_inputs: Inputs) -> Analysis:
         )
         dimensions[name] = Dimension(name, atom.size, growth, reason, places, atom in primary)
         by_name[name] = atom
-    return Analysis(dimensions, sites, by_name)
+    return Analysis(dimensions, sites, by_name, examples)
 
 
 def _runs_of(inference: Inference) -> dict[Atom, list[tuple[str, int]]]:

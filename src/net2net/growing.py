@@ -6,7 +6,7 @@ from torch import nn
 
 from net2net._calibrate import Calibration
 from net2net._combine import one_growth
-from net2net.capture import Inputs
+from net2net.capture import Inputs, Methods
 from net2net.deepening import deepen
 from net2net.depth import Kernel, Positions, Where
 from net2net.errors import OptionError
@@ -30,15 +30,18 @@ def grow(
     positions: Positions | None = None,
     kernel: Kernel = None,
     seed: int = 0,
+    methods: Methods = (),
+    unread: str = "refuse",
 ) -> Growth:
     """Make a network deeper, then wider: one plan, one proof.
 
     Args:
         model: the teacher. It is not changed.
-        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a list of several
+            of these: every branch that one of them runs grows, and is proved.
         sizes: as for `widen`; names are those of the deeper network, so that new layers can be widened too.
         where, calibration, init, positions, kernel: as for `deepen`.
-        how, shares, noise, seed: as for `widen`.
+        how, shares, noise, seed, methods, unread: as for `widen`.
 
     Returns:
         The growth. `plan.earlier` is the growth in depth.
@@ -58,12 +61,12 @@ def grow(
     """
     if sizes is None and where is None:
         raise OptionError("grow() needs sizes= (wider), where= (deeper), or both.")
-    depth = {"calibration": calibration, "init": init, "positions": positions, "kernel": kernel}
-    width = {"how": how, "shares": shares, "noise": noise}
+    depth = {"calibration": calibration, "init": init, "positions": positions, "kernel": kernel, "methods": methods}
+    width = {"how": how, "shares": shares, "noise": noise, "methods": methods, "unread": unread}
     if where is None:
         return widen(model, sizes, example_inputs, seed=seed, **width)  # type: ignore[arg-type]
     deeper = deepen(model, where, example_inputs, seed=seed, **depth)  # type: ignore[arg-type]
     if sizes is None:
         return deeper
     wider = widen(deeper.student, sizes, example_inputs, seed=seed, **width)  # type: ignore[arg-type]
-    return one_growth(model, deeper, wider, example_inputs)
+    return one_growth(model, deeper, wider, deeper.inputs)

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 
-from net2net._replay import replayed
+from net2net._replay import carried_out, replayed
 from net2net._twins import twins
 from net2net.apply import grow_optimizer, grow_scheduler, has_ended, student_groups
 from net2net.axes import Atom, atoms
@@ -202,6 +202,7 @@ def proved(teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysi
             name: tuple(None if m is None else np.flatnonzero(_is_new(m.source)) for m in tensor.axes)
             for name, tensor in plan.tensors.items()
         },
+        regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
     return Growth(student, plan, verification, teacher, inputs)

@@ -6,14 +6,14 @@ from torch import nn
 
 from net2net._arguments import require
 from net2net._combine import one_growth
-from net2net.capture import Inputs
+from net2net.capture import Inputs, Methods
 from net2net.deepening import deepen_along
 from net2net.growth import Growth
 from net2net.plan import Plan
 from net2net.widening import widen_along
 
 
-def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs) -> Growth:
+def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) -> Growth:
     """Carry out the growth that a plan records, on any network with the tensors of the one that it was made for.
 
     Which units are copied, shares, noise, draws and statistics are the plan's, so the same weights give the same
@@ -22,7 +22,7 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs) -> Growth:
     Args:
         plan: of `growth.plan`, or from `Plan.load`.
         teacher: another checkpoint, seed or average of weights. It is not changed.
-        example_inputs: as for `grow`.
+        example_inputs, methods: as for `grow`.
 
     Returns:
         The growth, verified.
@@ -44,7 +44,7 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs) -> Growth:
     for step in plan.steps:
         model = teacher if whole is None else whole.student
         along = deepen_along if step.deepenings else widen_along
-        growth = along(step, model, example_inputs)
-        whole = growth if whole is None else one_growth(teacher, whole, growth, example_inputs)
+        growth = along(step, model, example_inputs, methods)
+        whole = growth if whole is None else one_growth(teacher, whole, growth, growth.inputs)
     assert whole is not None
     return whole

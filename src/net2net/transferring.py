@@ -15,7 +15,7 @@ from net2net._initialise import initial_values
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
 from net2net.build import NewSizes, changed_buffers, compare
-from net2net.capture import Inputs, capture, has_dynamic_positions, structural_copy
+from net2net.capture import Example, Inputs, Methods, capture, examples_of, has_dynamic_positions, structural_copy
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import GrowthError, SizeError
 from net2net.growth import Growth, proved, state_of
@@ -35,6 +35,7 @@ def transfer(
     init: str = "identity",
     positions: Any = None,
     seed: int = 0,
+    methods: Methods = (),
 ) -> Growth:
     """Set the weights of a bigger network that the user built, so that it computes what the teacher computes.
 
@@ -43,9 +44,9 @@ def transfer(
         student: a network of the same structure with larger sizes, more blocks in its lists of blocks, or more
             layers in its `nn.Sequential`s. Its weights are set, in place, once the result has been verified; until
             then it is not touched.
-        example_inputs: inputs that both networks run on.
+        example_inputs: inputs that both networks run on, or a list of several.
         calibration, init, positions: as for `deepen`.
-        how, shares, noise, seed: as for `widen`.
+        how, shares, noise, seed, methods: as for `widen`.
 
     Returns:
         The growth; `growth.student is student`.
@@ -64,11 +65,12 @@ def transfer(
     options = WidthOptions(how, shares, noise, seed)
     require_module(student, "the student")
     require_teacher(teacher, example_inputs)
+    examples = examples_of(example_inputs, methods, teacher)
     keywords = {"calibration": calibration, "init": init, "positions": positions, "seed": seed}
     refusal: GrowthError | None = None
-    for deeper in as_deep(teacher, student, example_inputs, keywords):
+    for deeper in as_deep(teacher, student, examples, keywords):
         try:
-            return _wider(teacher, deeper, student, example_inputs, options)
+            return _wider(teacher, deeper, student, examples, options)
         except GrowthError as error:
             refusal = refusal or error
     assert refusal is not None
@@ -76,7 +78,7 @@ def transfer(
 
 
 def _wider(
-    teacher: nn.Module, deeper: Growth | None, student: nn.Module, inputs: Inputs, options: WidthOptions
+    teacher: nn.Module, deeper: Growth | None, student: nn.Module, inputs: tuple[Example, ...], options: WidthOptions
 ) -> Growth:
     """Set the student's weights from a teacher that is as deep as it is."""
     source = teacher if deeper is None else deeper.student
@@ -86,7 +88,7 @@ def _wider(
     for path, values in earlier.attributes.items():
         for name, number in values.items():
             setattr(prepared.get_submodule(path), name, number)
-    plan = plan_between(source, analysis, prepared, inputs, options)
+    plan = plan_between(source, analysis, prepared, analysis.examples, options)
     check_shapes(plan, analysis, student)
     warn_of_twins(plan, options)
     initial = initial_values(student, options.seed) if options.how == "random_pad" else None

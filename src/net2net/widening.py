@@ -14,7 +14,7 @@ from net2net._initialise import initial_values
 from net2net._room import require_room
 from net2net.apply import grow_state
 from net2net.build import Blueprint, EpsError, Mismatch, NewSizes, Trial, compare, draft, fill
-from net2net.capture import Inputs, capture, structural_copy
+from net2net.capture import Inputs, Methods, capture, structural_copy
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
 from net2net.growth import Growth, proved, require_tensors, state_of
@@ -31,6 +31,8 @@ def widen(
     shares: str = "uneven",
     noise: str | NoiseSpec | None = None,
     seed: int = 0,
+    methods: Methods = (),
+    unread: str = "refuse",
 ) -> Growth:
     """Make a network wider without changing what it computes (Net2WiderNet, on any network).
 
@@ -38,13 +40,16 @@ def widen(
         model: the teacher, in any mode, dtype and on any device. It is not changed.
         sizes: a factor for every dimension that can grow (2.0 or "2x"), or a dict from a dimension's name, a
             module's path (its output width) or a glob of either to a size (int), a factor (float) or "2x".
-        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments.
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a list of several
+            of these: every branch that one of them runs grows, and is proved.
         how: "zero_out" (new units random on the way in, zero on the way out), "split" (copies of units whose
             outgoing weights are shared out), "pair" (random pairs with opposite outgoing weights) or "random_pad"
             (the baseline: not function-preserving). By default "zero_out" where the dimension allows it, else "split".
         shares: of the copies of a unit: "uneven" (1 : 2 : ...; copies are no twins) or "even".
         noise: None, "zero_sum" (exact), "paper" (approximate) or a `NoiseSpec`.
         seed: of every random draw.
+        methods: as for `analyze`: methods beside `forward` that are captured and proved too.
+        unread: "refuse" a growth that parameters which no example reads seem to share, or "keep" those as they are.
 
     Returns:
         The growth: `.student` (the teacher's class), `.plan`, `.verification`.
@@ -64,10 +69,10 @@ def widen(
     options = WidthOptions(how, shares, noise, seed)
     require_teacher(model, example_inputs)
     require_request(sizes, "sizes")
-    analysis = analyze(model, example_inputs)
+    analysis = analyze(model, example_inputs, methods=methods)
     sizes_by_name = resolve_request(analysis, sizes)
     require_room(analysis, sizes_by_name)
-    design = _Designer(model, analysis, options, example_inputs)
+    design = _Designer(model, analysis, options, analysis.examples)
     plan, blueprint, new_sizes = (
         design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
     )
@@ -75,10 +80,10 @@ def widen(
     initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
     state = grow_state(plan, state_of(model, analysis), initial)
     student = fill(model, blueprint, plan, new_sizes, state)
-    return proved(model, student, plan, analysis, example_inputs)
+    return proved(model, student, plan, analysis, analysis.examples)
 
 
-def widen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
+def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods = ()) -> Growth:
     """The growth in width that a plan records, of another network with the same tensors.
 
     Raises:
@@ -86,7 +91,7 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
         GrowthError: its class doesn't run at these sizes.
     """
     require_teacher(model, inputs)
-    analysis = analyze(model, inputs)
+    analysis = analyze(model, inputs, methods=methods)
     for w in plan.widenings:
         atom = analysis.atoms.get(w.dimension)
         if atom is None or atom.size != w.before:
@@ -98,10 +103,11 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs) -> Growth:
     state = state_of(model, analysis)
     require_tensors(plan, state)
     sizes = NewSizes(analysis.sites, {analysis.atoms[w.dimension]: w.after for w in plan.widenings})
-    blueprint, _ = _Designer(model, analysis, WidthOptions(seed=plan.seed), inputs).first_fitting(plan, sizes)
+    designer = _Designer(model, analysis, WidthOptions(seed=plan.seed), analysis.examples)
+    blueprint, _ = designer.first_fitting(plan, sizes)
     initial = initial_values(blueprint.model, plan.seed) if plan.preserves == "none" else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
-    return proved(model, student, plan, analysis, inputs)
+    return proved(model, student, plan, analysis, analysis.examples)
 
 
 # With more kinds of dimensions than this, a network whose class ties them is refused as a whole.

@@ -15,7 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
 
-from net2net.capture import Inputs, plain_operations, split_inputs, without_memory
+from net2net.capture import Inputs, as_called, examples_of, plain_operations, without_memory
 
 _LOGGERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
 
@@ -47,7 +47,7 @@ class Trial:
         self.blind = _failure(without_memory(teacher), inputs) is not None
 
     def failure(self, draft: nn.Module) -> Failure | None:
-        """Why a draft doesn't run in eval mode; None if it does, or if that can't be said.
+        """Why a draft doesn't run on one of them; None if it does, or if that can't be said.
 
         Args:
             draft: a model of `without_memory`. Its forward may leave attributes behind: try a copy.
@@ -66,13 +66,16 @@ def _failure(draft: nn.Module, inputs: Inputs) -> Failure | None:
         return mode.from_tensor(tensor.detach() if device is None else tensor.detach().to(device))
 
     try:
-        args, kwargs = pytree.tree_map_only(torch.Tensor, faked, split_inputs(inputs))
-        with _mixed(mode), torch.no_grad(), plain_operations(), silent():
-            draft.eval()(*args, **kwargs)
+        for example in examples_of(inputs):
+            args, kwargs = pytree.tree_map_only(torch.Tensor, faked, (example.args, example.kwargs))
+            with _mixed(mode), torch.no_grad(), plain_operations(), silent():
+                as_called(draft, example)(*args, **kwargs)
+            vars(draft).pop("forward", None)
     except Exception as error:  # whatever a forward says no with
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return Failure(reason[0], _module_of(error.__traceback__, paths), "two devices" not in reason[0])
     finally:
+        vars(draft).pop("forward", None)
         for module, training in modes.items():
             module.training = training
     return None

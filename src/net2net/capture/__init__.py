@@ -1,18 +1,24 @@
 """Model -> graph: what the network computes, as data."""
 
+from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
 from net2net.capture._export import capture, plain_operations
 from net2net.capture._fake import devices_of, without_memory
 from net2net.capture._graph import Graph, Node, Value
-from net2net.capture._signature import Inputs, named_outputs, split_inputs
+from net2net.capture._modes import as_called, with_train_mode
+from net2net.capture._signature import named_outputs
 from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy
 
 __all__ = [
+    "Example",
     "Graph",
     "Inputs",
+    "Methods",
     "Node",
     "Value",
+    "as_called",
     "capture",
     "devices_of",
+    "examples_of",
     "has_dynamic_positions",
     "in_pretrained",
     "is_pretrained",
@@ -20,5 +26,6 @@ __all__ = [
     "plain_operations",
     "split_inputs",
     "structural_copy",
+    "with_train_mode",
     "without_memory",
 ]

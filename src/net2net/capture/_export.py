@@ -10,23 +10,33 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from net2net._steady import DropoutOff
+from net2net.capture._examples import Example, Inputs, examples_of
 from net2net.capture._fake import without_memory
-from net2net.capture._graph import Graph
+from net2net.capture._graph import Graph, Value
+from net2net.capture._merge import merged
+from net2net.capture._modes import as_called
 from net2net.capture._reader import read
 from net2net.capture._reasons import refusal
-from net2net.capture._signature import Inputs, split_inputs
 from net2net.capture._structure import has_dynamic_positions, structural_copy
 
 
 def capture(model: nn.Module, inputs: Inputs) -> Graph:
-    """The graph of `model` on `inputs`, in eval mode. The model may be on the meta device.
+    """The graph of `model` on `inputs`, in eval mode: of several examples, one after the other, on the same state.
+    The model may be on the meta device.
 
     Raises:
         CaptureError: `torch.export` refuses the model; the message has its reason and the ways out.
     """
-    args, kwargs = split_inputs(inputs)
+    examples, state = examples_of(inputs), dict[str, Value]()
+    return merged(examples, [_captured(model, example, state) for example in examples])
+
+
+def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Graph:
+    """The graph of one example. `state` has the parameters and buffers of the examples before, and gets this one's."""
+    args, kwargs = example.args, example.kwargs
     without_weights = any(p.device.type == "meta" for p in model.parameters())
-    model = (without_memory(model) if without_weights else structural_copy(model)).eval()
+    model = as_called(without_memory(model) if without_weights else structural_copy(model), example)
     ties = _ties(model)
     for module in model.modules():
         if getattr(getattr(module, "config", None), "use_cache", False):
@@ -37,12 +47,12 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
     try:
-        with torch.no_grad(), plain_operations(), warnings.catch_warnings():
+        with torch.no_grad(), plain_operations(), _without_dropout(example), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, args, kwargs, strict=False)
     except Exception as error:
         raise refusal(model, error) from error
-    return read(program, ties)
+    return read(program, ties, state)
 
 
 @contextlib.contextmanager
@@ -54,6 +64,10 @@ def plain_operations() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _without_dropout(example: Example) -> contextlib.AbstractContextManager[object]:
+    return DropoutOff() if example.train else contextlib.nullcontext()
 
 
 def _ties(model: nn.Module) -> dict[str, str]:

@@ -78,7 +78,7 @@ class Graph:
     """What a network computes.
 
     `ties` maps each further name of a shared tensor to its first name; `mutated` are the values that an in-place
-    operation may write to through a view.
+    operation may write to through a view. `first` is the graph of the first example, where there are several.
     """
 
     nodes: list[Node]
@@ -88,6 +88,7 @@ class Graph:
     ties: dict[str, str]
     casts_to_float32: bool
     mutated: set[Value]
+    first: Graph | None = None
 
 
 def _values(arguments: Any) -> Iterator[Value]:

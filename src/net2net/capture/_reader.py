@@ -20,19 +20,20 @@ _KINDS: dict[InputKind, Kind] = {
 }
 
 
-def read(program: torch.export.ExportedProgram, ties: dict[str, str]) -> Graph:
-    """The graph of an exported program; `ties` maps each further name of a shared tensor to its first."""
-    return _Reader(program, ties).read()
+def read(program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value]) -> Graph:
+    """The graph of an exported program; `ties` maps each further name of a shared tensor to its first, and `state`
+    holds parameters and buffers that another program of the same model has read."""
+    return _Reader(program, ties, state).read()
 
 
 class _Reader:
     """Reads an exported program into a Graph, opening the wrappers that hold a subgraph."""
 
-    def __init__(self, program: torch.export.ExportedProgram, ties: dict[str, str]) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value]) -> None:
         self.program = program
         self.ties = ties
         self.nodes: list[Node] = []
-        self.state: dict[str, Value] = {}
+        self.state = state
         self.inputs: list[Value] = []
         self.casts_to_float32 = False
         self.written: dict[Value, Value] = {}

@@ -4,29 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch.utils import _pytree as pytree
-
-from net2net.errors import CaptureError
-
-Inputs = torch.Tensor | tuple[Any, ...] | dict[str, Any]
 
 # A ModelOutput of transformers carries these beside its result; they are no part of the function to preserve.
 _SIDE_OUTPUTS = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "encoder_", "decoder_")
-
-
-def split_inputs(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of `example_inputs`: a tensor, a tuple, or a dict of keywords."""
-    if isinstance(inputs, torch.Tensor):
-        return (inputs,), {}
-    if isinstance(inputs, dict) or hasattr(inputs, "keys"):
-        return (), dict(inputs)
-    if isinstance(inputs, (tuple, list)):
-        return tuple(inputs), {}
-    raise CaptureError(
-        f"example_inputs is a {type(inputs).__name__}; give a tensor, a tuple of positional arguments or a dict of "
-        "keyword arguments."
-    )
 
 
 def named_outputs(result: Any) -> dict[str, Any]:

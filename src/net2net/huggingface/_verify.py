@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from net2net._proof import relative_error
 from net2net._threads import alone, in_threads
 from net2net.apply._pieces import PIECE
 from net2net.capture import named_outputs
@@ -19,7 +20,7 @@ from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._stream import streaming_model
 from net2net.plan._plan import Preservation
-from net2net.verify import Verification, relative_error
+from net2net.verify import Verification
 
 # Above this many bytes of weights the proof runs in float32.
 FLOAT64_BYTES = 2**30

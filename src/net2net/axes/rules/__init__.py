@@ -5,7 +5,6 @@ Importing this package registers every rule.
 
 from net2net.axes.rules import (
     attention,
-    contraction,
     convolution,
     creation,
     indexing,
@@ -18,12 +17,10 @@ from net2net.axes.rules import (
     reduction,
     shape,
     spatial,
-    writing,
 )
 
 __all__ = [
     "attention",
-    "contraction",
     "convolution",
     "creation",
     "indexing",
@@ -36,5 +33,4 @@ __all__ = [
     "reduction",
     "shape",
     "spatial",
-    "writing",
 ]
