@@ -12,6 +12,7 @@ from net2net._as_deep import as_deep
 from net2net._calibrate import Calibration
 from net2net._combine import one_growth
 from net2net._initialise import initial_values
+from net2net._scales import with_scales
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
 from net2net.build import NewSizes, changed_buffers, compare
@@ -92,7 +93,9 @@ def _wider(
     check_shapes(plan, analysis, student)
     warn_of_twins(plan, options)
     initial = initial_values(student, options.seed) if options.how == "random_pad" else None
-    state = grow_state(plan, state_of(source, analysis), initial)
+    weights = state_of(source, analysis)
+    plan = with_scales(plan, analysis.sites.inference, weights)
+    state = grow_state(plan, weights, initial)
     for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
         del state[name]
     trial = loaded(prepared, state, plan)

@@ -12,6 +12,7 @@ from torch import nn
 from net2net._arguments import require_request, require_teacher
 from net2net._initialise import initial_values
 from net2net._room import require_room
+from net2net._scales import with_scales
 from net2net.apply import grow_state
 from net2net.build import Blueprint, EpsError, Mismatch, NewSizes, Trial, compare, draft, fill
 from net2net.capture import Inputs, Methods, capture, structural_copy
@@ -78,7 +79,9 @@ def widen(
     )
     warn_of_twins(plan, options)
     initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
-    state = grow_state(plan, state_of(model, analysis), initial)
+    weights = state_of(model, analysis)
+    plan = with_scales(plan, analysis.sites.inference, weights)
+    state = grow_state(plan, weights, initial)
     student = fill(model, blueprint, plan, new_sizes, state)
     return proved(model, student, plan, analysis, analysis.examples)
 

@@ -91,5 +91,6 @@ def _part(plan: TensorPlan, start: int, end: int) -> tuple[npt.NDArray[np.int64]
         None,
         first.sign,
         first.contracted,
+        spread=first.spread,
     )
     return places, replace(plan, shape=shape, axes=(part, *plan.axes[1:]))

@@ -162,7 +162,7 @@ def _expand(
         for code, how in enumerate(FRESH):
             places = np.flatnonzero(axis_map.fresh == code)
             if code and len(places):
-                _fill(result, tensor, axis, places, how, rms, generator)
+                _fill(result, tensor, axis, places, how, rms, generator, axis_map.spread)
     if axis_map.partner is not None:
         second = np.flatnonzero(axis_map.partner >= 0)
         if len(second):
@@ -180,17 +180,19 @@ def _fill(
     how: str,
     rms: float,
     generator: torch.Generator,
+    spread: float = 1.0,
 ) -> None:
-    """Fill the new places of an axis: zeros, the mean of the old ones, or draws of the tensor's own size."""
+    """Fill the new places of an axis: zeros, the mean of the old ones, or draws of `spread` times the tensor's size."""
     together = places[-1] - places[0] + 1 == len(places)
-    bound = math.sqrt(3) * (rms or 0.02)  # uniform, as torch's own initialisers draw, with the tensor's rms
+    bound = math.sqrt(3) * (rms or 0.02) * spread  # uniform, as torch's own initialisers draw, with the tensor's rms
     region = result.narrow(axis, int(places[0]), len(places)) if together else result.new_empty(0)
     shape = list(result.shape)
     shape[axis] = len(places)
     if how in ("zero", "initial"):
         values = result.new_zeros(()).expand(shape)
     elif how == "mean" or (how == "random" and result.dim() == 1):
-        values = old.mean(axis, keepdim=True).expand(shape)
+        mean = old.mean(axis, keepdim=True)
+        values = (mean if how == "mean" else mean * spread).expand(shape)
     elif not result.is_floating_point():
         values = result.new_zeros(shape)
     else:

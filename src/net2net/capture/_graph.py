@@ -15,7 +15,7 @@ Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
 class Value:
     """A tensor in the graph. `name` is the state-dict key of a parameter or buffer, else the graph's own name.
 
-    `number` is the value of a constant with one entry.
+    `number` is the value of a constant with one entry, `data` the entries of a constant or of an example input.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Value:
     dtype: torch.dtype
     kind: Kind
     number: float | None = None
+    data: torch.Tensor | None = None
     producer: Node | None = None
     consumers: list[Node] = field(default_factory=list)
 

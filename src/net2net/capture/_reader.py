@@ -42,9 +42,12 @@ class _Reader:
     def read(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs if hasattr(spec.arg, "name")}
         environment: dict[Any, Any] = {}
+        examples = iter(pytree.tree_leaves(self.program.example_inputs))
         for fx_node in self.program.graph.nodes:
             if fx_node.op == "placeholder":
-                environment[fx_node] = self._placeholder(fx_node, specs.get(fx_node.name))
+                spec = specs.get(fx_node.name)
+                example = next(examples, None) if spec is not None and spec.kind is InputKind.USER_INPUT else None
+                environment[fx_node] = self._placeholder(fx_node, spec, example)
         results = self._run(self.program.graph_module, environment)
         specs_out = self.program.graph_signature.output_specs
         user = [
@@ -74,7 +77,7 @@ class _Reader:
         named = named_outputs(pytree.tree_unflatten(list(range(len(results))), spec))
         return {name: results[i] for name, i in named.items() if isinstance(results[i], Value)}
 
-    def _placeholder(self, fx_node: torch.fx.Node, spec: Any) -> Any:
+    def _placeholder(self, fx_node: torch.fx.Node, spec: Any, given: Any) -> Any:
         example = fx_node.meta.get("val")
         if not isinstance(example, torch.Tensor):
             return example
@@ -88,7 +91,10 @@ class _Reader:
         if value.is_state:
             self.state[name] = value
         elif kind == "input":
+            value.data = given if isinstance(given, torch.Tensor) else None
             self.inputs.append(value)
+        elif spec is not None:
+            value.data = self.program.constants.get(spec.target)
         return value
 
     def _number(self, spec: Any, kind: Kind) -> float | None:
@@ -105,7 +111,9 @@ class _Reader:
                 environment[fx_node] = (
                     attribute
                     if isinstance(attribute, torch.fx.GraphModule)
-                    else Value(str(fx_node.target), tuple(attribute.shape), attribute.dtype, "constant")
+                    else Value(
+                        str(fx_node.target), tuple(attribute.shape), attribute.dtype, "constant", data=attribute
+                    )
                 )
             elif fx_node.op == "output":
                 (results,) = fx_node.args

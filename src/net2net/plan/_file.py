@@ -31,7 +31,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         if m is None:
             return None
         found = {name: stored(getattr(m, name)) for name in ARRAYS if getattr(m, name) is not None}
-        return {**found, "sign": m.sign, "contracted": m.contracted}
+        return {**found, "sign": m.sign, "contracted": m.contracted, "spread": m.spread}
 
     def described(plan: Plan) -> dict[str, Any]:
         return {
@@ -79,7 +79,9 @@ def load_plan(path: str | Path) -> Plan:
             if data is None:
                 return None
             found = {name: arrays[data[name]] for name in ARRAYS if name in data}
-            return AxisMap(**found, sign=data["sign"], contracted=data["contracted"])
+            return AxisMap(
+                **found, sign=data["sign"], contracted=data["contracted"], spread=data.get("spread", 1.0)
+            )
 
         def tensor(data: dict[str, Any]) -> TensorPlan:
             return TensorPlan(

@@ -25,7 +25,8 @@ class AxisMap:
     (shares of copies of a unit sum to 1 on a contracted axis); `fresh[i]` indexes `FRESH`: how a new place is filled;
     `partner[i]` is the new place whose values this one repeats, times `sign` (-1 on a contracted axis), or -1.
     `gradient[i]` is what the gradient of a copied place is multiplied by: the outgoing share of a unit on a produced
-    axis. The optimizer's state follows it. Of the copies of a place, factor * gradient sums to 1.
+    axis. The optimizer's state follows it. Of the copies of a place, factor * gradient sums to 1. `spread` is the size
+    of new random entries, relative to the root mean square of the tensor's old ones.
     """
 
     source: npt.NDArray[np.int64]
@@ -35,6 +36,7 @@ class AxisMap:
     sign: int = 1
     contracted: bool = False
     gradient: npt.NDArray[np.float64] | None = None
+    spread: float = 1.0
 
     @property
     def is_prefix(self) -> bool:
@@ -51,7 +53,7 @@ class AxisMap:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AxisMap):
             return NotImplemented
-        same = (self.sign, self.contracted) == (other.sign, other.contracted)
+        same = (self.sign, self.contracted, self.spread) == (other.sign, other.contracted, other.spread)
         pairs = [(getattr(self, n), getattr(other, n)) for n in ARRAYS]
         return same and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
 
