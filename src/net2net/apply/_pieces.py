@@ -76,6 +76,7 @@ def _draws(plan: TensorPlan) -> bool:
 def _part(plan: TensorPlan, start: int, end: int) -> tuple[npt.NDArray[np.int64], TensorPlan]:
     """The teacher's rows that a run of the student's rows needs, and the plan for the run."""
     shape = (end - start, *plan.shape[1:])
+    plan = replace(plan, blank=tuple(row - start for row in plan.blank if start <= row < end))
     first = plan.axes[0]
     if first is None:
         return np.arange(start, end), replace(plan, shape=shape)

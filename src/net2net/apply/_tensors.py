@@ -13,7 +13,7 @@ import torch
 from net2net.apply._draws import uniform
 from net2net.apply._pieces import bounds, pieces
 from net2net.plan import AxisMap, Noise, Plan, TensorPlan
-from net2net.plan._plan import FRESH
+from net2net.plan._plan import FRESH, Fresh
 
 # Gives the values that a layer's own initialiser would put in a tensor of the student.
 Initialiser = Callable[[str], torch.Tensor]
@@ -75,7 +75,8 @@ def grow_tensor(
             result[start:end] = part
     if initialiser is None:
         return result
-    mask = _initial_places(result, plan)
+    mask = _new_places(result, plan, "initial")
+    mask[list(plan.blank)] = False
     return torch.where(mask, initialiser(name).to(result), result) if mask.any() else result
 
 
@@ -103,7 +104,12 @@ def make_piece(tensor: torch.Tensor, plan: TensorPlan, rms: float, generator: to
     for noise in plan.noise:
         axis_map = plan.axes[noise.axis]
         assert axis_map is not None
-        result = result + _noise(result, noise, axis_map, rms, generator)
+        drawn = _noise(result, noise, axis_map, rms, generator)
+        drawn[list(plan.blank)] = 0.0
+        result = result + drawn
+    if plan.blank:
+        rows = list(plan.blank)
+        result[rows] = result[rows].masked_fill(_new_places(result, plan, "random")[rows], 0.0)
     return result.to(tensor.dtype).contiguous()
 
 
@@ -203,12 +209,12 @@ def _fill(
         result.index_copy_(axis, torch.from_numpy(places).to(result.device), values.to(result.device).contiguous())
 
 
-def _initial_places(result: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
-    """Random pad: every entry with a new place on any axis is the layer's own initialiser's."""
+def _new_places(result: torch.Tensor, plan: TensorPlan, how: Fresh) -> torch.Tensor:
+    """Every entry with a new place on any axis that is filled in this way."""
     mask = torch.zeros(result.shape, dtype=torch.bool, device=result.device)
     for axis, axis_map in enumerate(plan.axes):
         if axis_map is not None and axis_map.fresh is not None:
-            new = torch.from_numpy(axis_map.fresh == FRESH.index("initial")).to(result.device)
+            new = torch.from_numpy(axis_map.fresh == FRESH.index(how)).to(result.device)
             mask |= new.reshape([-1 if d == axis else 1 for d in range(result.dim())])
     return mask
 

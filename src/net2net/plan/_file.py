@@ -51,7 +51,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
         values = None if t.values is None else stored(t.values)
         return (
             found
-            | {name: getattr(t, name) for name in ("scale", "offset", "source", "fill", "new")}
+            | {name: getattr(t, name) for name in ("scale", "offset", "source", "fill", "new", "blank")}
             | {"values": values}
         )
 
@@ -89,6 +89,7 @@ def load_plan(path: str | Path) -> Plan:
                     **data,
                     "shape": tuple(data["shape"]),
                     "axes": tuple(map(axis, data["axes"])),
+                    "blank": tuple(data.get("blank", ())),
                     "noise": tuple(Noise(**n) for n in data["noise"]),
                     "values": None if data["values"] is None else arrays[data["values"]],
                 }

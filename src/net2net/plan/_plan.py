@@ -78,7 +78,7 @@ class TensorPlan:
     where it has another name there. `fill` says what is there before any axis grows: "source" its entries, "values"
     the numbers of `values` (stretched to the shape), "identity" the identity matrix or kernel, "initial" what the
     layer's own initialiser draws. `new` says that the teacher has no such tensor: `source` is then what it copies, or
-    its nearest relative.
+    its nearest relative. `blank` are rows with a meaning of their own, those of padding: what would be drawn is 0 there.
     """
 
     shape: tuple[int, ...]
@@ -90,11 +90,12 @@ class TensorPlan:
     fill: Fill = "source"
     values: npt.NDArray[np.float64] | None = None
     new: bool = False
+    blank: tuple[int, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorPlan):
             return NotImplemented
-        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new")
+        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank")
         mine, theirs = self.values, other.values
         same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
         return same and all(getattr(self, n) == getattr(other, n) for n in names)

@@ -94,6 +94,28 @@ class Sites:
     def _alone(self, place: Place, atom: Atom) -> bool:
         return only_summed(self.inference, self.inference.graph.state[place[0]], place[1], atom)
 
+    def blank_rows(self, name: str) -> tuple[int, ...]:
+        """Rows of a table that stand for padding. They get no gradient, so that new entries are 0 for good."""
+        rows = set()
+        for node in self.inference.graph.nodes:
+            row = node.get("padding_idx") if node.op in ("aten.embedding", "aten.embedding_bag") else None
+            if row is not None and row != -1:
+                place = self._table(node["weight"])
+                if place is not None and place.name == name:
+                    rows.add(row % place.shape[0])
+        return tuple(sorted(rows))
+
+    def _table(self, value: Value) -> Value | None:
+        """The stored tensor that a table is, seen through casts."""
+        while not value.is_state:
+            node = value.producer
+            if node is None or flow_of(node) is not Flow.PASS or len(node.inputs) != 1 or not node.inputs[0].shape:
+                return None
+            if node.inputs[0].shape != value.shape:
+                return None
+            value = node.inputs[0]
+        return value
+
     def scaled_eps(self, norm: Normalisation, ratio: float) -> dict[str, float]:
         """The attribute of the norm's module that holds its eps, with the value for an average over more units.
 

@@ -175,7 +175,8 @@ class _Planner:
                 maps.append(self._placed(term, (name, axis)) if touched else None)
             if any(m is not None for m in maps):
                 shape = tuple(s if m is None else len(m.source) for s, m in zip(value.shape, maps, strict=True))
-                tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), self._noise(value, maps))
+                noise, blank = self._noise(value, maps), self.sites.blank_rows(name)
+                tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), noise, blank=blank)
         attributes = self._rescale_norms(tensors)
         widenings = tuple(
             Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source))

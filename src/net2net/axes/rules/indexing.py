@@ -15,6 +15,16 @@ def embedding(inference: Inference, node: Node) -> list[Axes]:
     return [(*inference.of(node["indices"]), *weight[1:])]
 
 
+@rule("aten.embedding_bag", flow=Flow.CONTRACT)
+def embedding_bag(inference: Inference, node: Node) -> list[Axes]:
+    """Sums, means or maxima of rows of a table, unit by unit; beside them, where each bag begins."""
+    weight = inference.of(node["weight"])
+    lock(weight[0], f"its rows are looked up by number ({node.where})")
+    bags = inference.fixed(node, node.outputs[0].shape[:1], "its places are bags")
+    others = [inference.fixed(node, value.shape, "its places are bags") for value in node.outputs[1:]]
+    return [(*bags, weight[1]), *others]
+
+
 @rule("aten.index_select", flow=Flow.PASS)
 def index_select(inference: Inference, node: Node) -> list[Axes]:
     """Places of one axis, by number."""
