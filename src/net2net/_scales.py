@@ -1,7 +1,7 @@
 """How large new random weights are: what new units give has the root mean square of what the old ones give.
 
 Trained rows cancel most of what they read, or add it up; random rows of the same size don't. In a deep network without
-norms the difference multiplies from layer to layer. So the teacher is run on the example inputs, operation by operation,
+norms the difference multiplies from layer to layer. So the teacher is run on the example inputs, step by step,
 and each product of a weight that gets new rows is computed once more with random rows in the place of the trained ones.
 """
 
@@ -60,7 +60,7 @@ def _random_axes(tensor: TensorPlan) -> list[int]:
 
 
 def _has(m: AxisMap, how: str) -> bool:
-    return m.fresh is not None and bool((m.fresh == FRESH.index(how)).any())  # type: ignore[arg-type]
+    return m.fresh is not None and bool((m.fresh == FRESH.index(how)).any())
 
 
 def _share_of_old(m: AxisMap | None) -> float:
@@ -206,9 +206,9 @@ def _ancestors(value: Value) -> list[Value]:
 
 
 def _random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
-    size = _mean_square(tensor) ** 0.5
-    drawn = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed))
-    return (drawn * size).to(tensor)
+    size = math.sqrt(_mean_square(tensor))
+    drawn = torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed)) * size
+    return drawn.to(tensor)
 
 
 def _mean_square(tensor: torch.Tensor) -> float:

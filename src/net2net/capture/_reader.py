@@ -111,9 +111,7 @@ class _Reader:
                 environment[fx_node] = (
                     attribute
                     if isinstance(attribute, torch.fx.GraphModule)
-                    else Value(
-                        str(fx_node.target), tuple(attribute.shape), attribute.dtype, "constant", data=attribute
-                    )
+                    else Value(str(fx_node.target), tuple(attribute.shape), attribute.dtype, "constant", data=attribute)
                 )
             elif fx_node.op == "output":
                 (results,) = fx_node.args

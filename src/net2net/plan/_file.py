@@ -79,9 +79,7 @@ def load_plan(path: str | Path) -> Plan:
             if data is None:
                 return None
             found = {name: arrays[data[name]] for name in ARRAYS if name in data}
-            return AxisMap(
-                **found, sign=data["sign"], contracted=data["contracted"], spread=data.get("spread", 1.0)
-            )
+            return AxisMap(**found, sign=data["sign"], contracted=data["contracted"], spread=data.get("spread", 1.0))
 
         def tensor(data: dict[str, Any]) -> TensorPlan:
             return TensorPlan(

@@ -78,7 +78,7 @@ class TensorPlan:
     where it has another name there. `fill` says what is there before any axis grows: "source" its entries, "values"
     the numbers of `values` (stretched to the shape), "identity" the identity matrix or kernel, "initial" what the
     layer's own initialiser draws. `new` says that the teacher has no such tensor: `source` is then what it copies, or
-    its nearest relative. `blank` are rows with a meaning of their own, those of padding: what would be drawn is 0 there.
+    its nearest relative. `blank` are rows with a meaning of their own, those of padding: draws are 0 there.
     """
 
     shape: tuple[int, ...]
