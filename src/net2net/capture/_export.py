@@ -36,23 +36,28 @@ def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Gr
     """The graph of one example. `state` has the parameters and buffers of the examples before, and gets this one's."""
     args, kwargs = example.args, example.kwargs
     without_weights = any(p.device.type == "meta" for p in model.parameters())
-    model = as_called(without_memory(model) if without_weights else structural_copy(model), example)
+    model = prepared(without_memory(model) if without_weights else structural_copy(model), example)
     ties = _ties(model)
-    for module in model.modules():
-        if getattr(getattr(module, "config", None), "use_cache", False):
-            module.config.use_cache = False  # type: ignore[union-attr]  # a cache is state, not a result
-        if has_dynamic_positions(module):  # they branch on how long the input is
-            module.rope_type = "default"  # type: ignore[assignment]
     device = next((tensor.device for tensor in model.parameters()), None)
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
     try:
-        with torch.no_grad(), plain_operations(), _without_dropout(example), warnings.catch_warnings():
+        with torch.no_grad(), plain_operations(), without_dropout(example), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.export.export(model, args, kwargs, strict=False)
     except Exception as error:
         raise refusal(model, error) from error
     return read(program, ties, state)
+
+
+def prepared(model: nn.Module, example: Example) -> nn.Module:
+    """A copy of a model in the state in which its graph is taken: as the example calls it, without caches."""
+    for module in as_called(model, example).modules():
+        if getattr(getattr(module, "config", None), "use_cache", False):
+            module.config.use_cache = False  # type: ignore[union-attr]  # a cache is state, not a result
+        if has_dynamic_positions(module):  # they branch on how long the input is
+            module.rope_type = "default"  # type: ignore[assignment]
+    return model
 
 
 @contextlib.contextmanager
@@ -66,7 +71,7 @@ def plain_operations() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _without_dropout(example: Example) -> contextlib.AbstractContextManager[object]:
+def without_dropout(example: Example) -> contextlib.AbstractContextManager[object]:
     return DropoutOff() if example.train else contextlib.nullcontext()
 
 

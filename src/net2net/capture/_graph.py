@@ -98,3 +98,37 @@ def _values(arguments: Any) -> Iterator[Value]:
             yield argument
         elif isinstance(argument, (list, tuple)):
             yield from _values(argument)
+
+
+def connected(
+    target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: tuple[Value, ...], module: str
+) -> Node:
+    """The node of a call of `target`, entered at the values that it reads and makes."""
+    if isinstance(target, torch._ops.OpOverload):
+        name, pointwise = target._schema.name.replace("::", "."), torch.Tag.pointwise in target.tags
+        bound = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
+        bound |= {a.name: v for a, v in zip(target._schema.arguments, arguments, strict=False)} | keywords
+    else:
+        name, pointwise = str(getattr(target, "__name__", target)), False
+        bound = {str(i): a for i, a in enumerate(arguments)} | keywords
+    node = Node(name, bound, outputs, module, pointwise, target)
+    for value in outputs:
+        value.producer = node
+    for value in node.inputs:
+        value.consumers.append(node)
+    if name in ("aten.lift_fresh", "aten.lift_fresh_copy", "aten.to", "aten.detach_", "aten.clone") and node.inputs:
+        node.output.number = node.inputs[0].number
+    return node
+
+
+def without_unread(nodes: list[Node], outputs: set[Value]) -> list[Node]:
+    """The nodes but for those whose results nothing reads: some models take a slice only to ask for its shape."""
+    kept = []
+    for node in reversed(nodes):
+        read = any(value.consumers or value in outputs for value in node.outputs)
+        if read or node.op.endswith("_"):
+            kept.append(node)
+            continue
+        for value in node.inputs:
+            value.consumers = [n for n in value.consumers if n is not node]
+    return kept[::-1]

@@ -9,7 +9,7 @@ import torch
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from net2net.capture._graph import Graph, Kind, Node, Value
+from net2net.capture._graph import Graph, Kind, Node, Value, connected, without_unread
 from net2net.capture._signature import named_outputs
 
 _KINDS: dict[InputKind, Kind] = {
@@ -56,20 +56,8 @@ class _Reader:
             if spec.kind in (OutputKind.USER_OUTPUT, OutputKind.LOSS_OUTPUT)
         ]
         outputs = self._outputs(user)
-        self._drop_unread(set(outputs.values()))
-        return Graph(self.nodes, self.state, self.inputs, outputs, self.ties, self.casts_to_float32, self.mutated)
-
-    def _drop_unread(self, outputs: set[Value]) -> None:
-        """Drop operations whose results nothing reads: some models take a slice only to ask for its shape."""
-        kept = []
-        for node in reversed(self.nodes):
-            read = any(value.consumers or value in outputs for value in node.outputs)
-            if read or node.op.endswith("_"):
-                kept.append(node)
-                continue
-            for value in node.inputs:
-                value.consumers = [n for n in value.consumers if n is not node]
-        self.nodes = kept[::-1]
+        nodes = without_unread(self.nodes, set(outputs.values()))
+        return Graph(nodes, self.state, self.inputs, outputs, self.ties, self.casts_to_float32, self.mutated)
 
     def _outputs(self, results: list[Any]) -> dict[str, Value]:
         spec = self.program.call_spec.out_spec
@@ -154,15 +142,6 @@ class _Reader:
         return argument
 
     def _operation(self, fx_node: torch.fx.Node, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        target: Any = fx_node.target
-        if not isinstance(target, torch._ops.OpOverload):
-            name, bound, pointwise = str(getattr(target, "__name__", target)), {}, False
-            bound = {str(i): a for i, a in enumerate(arguments)} | keywords
-        else:
-            name = target._schema.name.replace("::", ".")
-            bound = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
-            bound |= {a.name: v for a, v in zip(target._schema.arguments, arguments, strict=False)} | keywords
-            pointwise = torch.Tag.pointwise in target.tags
         example = fx_node.meta.get("val")
         examples = example if isinstance(example, (list, tuple)) else (example,)
         outputs = tuple(
@@ -176,26 +155,14 @@ class _Reader:
             else e
             for i, e in enumerate(examples)
         )
-        node = Node(
-            name,
-            bound,
-            tuple(o for o in outputs if isinstance(o, Value)),
-            _module_of(fx_node),
-            pointwise,
-            target,
-        )
-        if not node.outputs:  # assertions and the like
+        made = tuple(o for o in outputs if isinstance(o, Value))
+        if not made:  # assertions and the like
             return example
-        for value in node.outputs:
-            value.producer = node
-        for value in node.inputs:
-            value.consumers.append(node)
-            if bound.get("dtype") == torch.float32 and value.dtype.is_floating_point:
-                self.casts_to_float32 = True
-        if name in ("aten.lift_fresh_copy", "aten.to", "aten.detach_", "aten.clone") and node.inputs:
-            node.output.number = node.inputs[0].number
+        node = connected(fx_node.target, arguments, keywords, made, _module_of(fx_node))
+        if node.get("dtype") == torch.float32 and any(v.dtype.is_floating_point for v in node.inputs):
+            self.casts_to_float32 = True
         self.nodes.append(node)
-        if name.endswith("_") and node.inputs:
+        if node.op.endswith("_") and node.inputs:
             self._record_write(node)
         return outputs if isinstance(example, (list, tuple)) else outputs[0]
 
