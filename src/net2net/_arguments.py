@@ -32,10 +32,12 @@ def described(value: Any) -> str:
         text = repr(value)
         return f"{text if len(text) < 60 else text[:56] + '...'} ({type(value).__name__})"
     kind = type(value).__name__
+    if isinstance(value, (Mapping, list, tuple)) and not value:
+        return f"an empty {kind}"
     return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
-def require(value: Any, kind: type | tuple[type, ...], what: str, give: str) -> None:
+def require_kind(value: Any, kind: type | tuple[type, ...], what: str, give: str) -> None:
     """Raise if an argument is of another kind.
 
     Raises:

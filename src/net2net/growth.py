@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 
+from net2net._arguments import require_kind, require_module
 from net2net._replay import carried_out, replayed
 from net2net._twins import twins
 from net2net.apply import grow_optimizer, grow_scheduler, has_ended, student_groups
@@ -95,6 +95,7 @@ class Growth:
         """
         from net2net.training import ramp as start_ramp
 
+        require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the teacher")
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
         result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
         if rates != "restart" and has_ended(optimizer):
@@ -134,6 +135,8 @@ class Growth:
         Raises:
             OptionError: the two don't belong together.
         """
+        require_kind(scheduler, LRScheduler, "the scheduler", "that of the teacher's optimizer")
+        require_kind(optimizer, Optimizer, "the optimizer", "what growth.optimizer made of the teacher's")
         return grow_scheduler(self.plan, self.teacher, self.student, scheduler, optimizer)
 
     def replay(self, teacher: nn.Module) -> Growth:
@@ -153,19 +156,42 @@ class Growth:
         """
         return replayed(self, teacher)
 
-    def ema(self, averaged: AveragedModel) -> AveragedModel:
+    def ema(self, averaged: Any) -> Any:
         """An average of the teacher's weights, as an average of the student's: the same plan on its weights.
 
         Args:
-            averaged: a `torch.optim.swa_utils.AveragedModel` of the teacher; it is not changed.
+            averaged: a `torch.optim.swa_utils.AveragedModel` of the teacher, another module that has the average at
+                `.module`, or a plain copy of the teacher that is updated by hand; it is not changed.
 
         Returns:
-            An AveragedModel with the same averaging and the same count, to be updated with the student.
+            The same for the student: of the same class, with the same averaging, count, mode and `requires_grad`.
+
+        Raises:
+            OptionError: it is none of these.
+            StudentMismatchError: its tensors are not those of the teacher.
+
+        Example:
+            >>> import net2net
+            >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> growth = net2net.widen(teacher, {"0": 12}, torch.randn(3, 4))
+            >>> growth.ema(AveragedModel(teacher)).module[0], growth.ema(copy.deepcopy(teacher))[0]
+            (Linear(in_features=4, out_features=12, bias=True), Linear(in_features=4, out_features=12, bias=True))
         """
+        require_module(averaged, "the average")
+        inner = getattr(averaged, "module", None)
+        if not isinstance(inner, nn.Module) or set(averaged.state_dict()) == set(self.teacher.state_dict()):
+            return self._average(averaged)
         result = copy.copy(averaged)
-        result._modules = {"module": self.replay(averaged.module).student}
+        result._modules = {**averaged._modules, "module": self._average(inner)}
         result._buffers = {name: None if b is None else b.clone() for name, b in averaged._buffers.items()}
         return result
+
+    def _average(self, network: nn.Module) -> nn.Module:
+        """The growth of an average, which isn't trained where the average isn't."""
+        student = self.replay(network).student.train(network.training)
+        if not any(p.requires_grad for p in network.parameters()):
+            student.requires_grad_(False)
+        return student
 
 
 def require_tensors(plan: Plan, state: Mapping[str, torch.Tensor]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from net2net._arguments import require
+from net2net._arguments import require_kind
 from net2net._combine import one_growth
 from net2net.capture import Inputs, Methods
 from net2net.deepening import deepen_along
@@ -39,7 +39,7 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
         >>> replay(Plan.load(file), other, torch.randn(3, 4)).student[0]
         Linear(in_features=4, out_features=12, bias=True)
     """
-    require(plan, Plan, "the plan", "a Plan: growth.plan, or Plan.load(path)")
+    require_kind(plan, Plan, "the plan", "a Plan: growth.plan, or Plan.load(path)")
     whole: Growth | None = None
     for step in plan.steps:
         model = teacher if whole is None else whole.student

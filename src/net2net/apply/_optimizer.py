@@ -43,6 +43,11 @@ class Followed:
         """Whether the teacher has nothing of it."""
         return any(step.new for step in self.steps)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is of another network that the same optimizer trains."""
+        return self.source is self.parameter
+
 
 def followed(plan: Plan, teacher: nn.Module, student: nn.Module) -> list[Followed]:
     """Where each parameter of the student comes from, in the student's order."""
@@ -118,22 +123,29 @@ def _members(optimizer: Optimizer, teacher: nn.Module, parameters: list[Followed
     """The student's parameters of each group of the teacher's optimizer.
 
     In the student's order where the group is in the teacher's, as an optimizer over `parameters()` is, so that a
-    `state_dict` fits an optimizer made anew; else new ones follow the one that they come from.
+    `state_dict` fits an optimizer made anew; else new ones follow the one that they come from. Parameters of other
+    networks stay where they are.
     """
+    known = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+    if known.isdisjoint(teacher.parameters()):
+        shape = tuple(next(iter(known)).shape) if known else None
+        raise OptionError(
+            f"none of the optimizer's {len(known)} parameters (the first is of shape {shape}) is one of the teacher's. "
+            "Give the optimizer that trains the network that was grown."
+        )
     place = {p: k for k, p in enumerate(teacher.parameters())}
     result = []
     for number, group in enumerate(optimizer.param_groups):
         ours = {p: k for k, p in enumerate(group["params"])}
-        for parameter, position in ours.items():
-            if parameter not in place:
-                shape = tuple(parameter.shape)
-                raise OptionError(
-                    f"parameter {position} of group {number} of the optimizer, of shape {shape}, is none of the "
-                    "teacher's. Give the optimizer that trains the network that was grown."
-                )
+        names = group.get("param_names", [f"parameter {k} of group {number}" for k in range(len(ours))])
         mine = [p for p in parameters if p.source in ours]
-        places = [place[p] for p in ours]
-        result.append(mine if places == sorted(places) else sorted(mine, key=lambda p: ours[p.source]))
+        places = [place[p] for p in ours if p in place]
+        if places != sorted(places):
+            mine.sort(key=lambda p: ours[p.source])
+        others = {k: Followed(names[k], p, p, ()) for p, k in ours.items() if p not in place}
+        first = min((ours[p.source] for p in mine), default=0)
+        before, after = ([p for k, p in others.items() if (k < first) == early] for early in (True, False))
+        result.append([*before, *mine, *after])
     return result
 
 
@@ -161,6 +173,8 @@ def _factors(
     rates: str, optimizer: Optimizer, group: Mapping[str, Any], member: Followed
 ) -> tuple[tuple[str, float], ...]:
     """What the options of a parameter are multiplied by."""
+    if member.is_foreign:
+        return ()
     if rates == "paper":
         return (("lr", _PAPER),)
     if rates == "boost":
@@ -206,6 +220,9 @@ def grow_optimizer(
     """
     rules = rules_of(optimizer)
     result = _constructed(optimizer, student_groups(plan, teacher, student, optimizer, rates))
+    for parameter, state in optimizer.state.items():  # those of other networks
+        if any(parameter is p for group in result.param_groups for p in group["params"]):
+            result.state[parameter] = {key: _copied(value) for key, value in state.items()}
     mine = {p for group in result.param_groups for p in group["params"]}
     for member in followed(plan, teacher, student):
         state = optimizer.state.get(member.source)

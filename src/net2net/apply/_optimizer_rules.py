@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch.optim import Optimizer
 
+from net2net._arguments import described
 from net2net.apply._moments import KINDS, Scales
 from net2net.errors import OptionError
 
@@ -55,8 +56,15 @@ def register_optimizer(cls: type[Optimizer], state: Mapping[str, StateRule], rat
         ...     "Keeps one mean of gradients for each parameter."
         >>> register_optimizer(Lion, {"exp_avg": "first moment"})
     """
+    if not isinstance(cls, type):
+        raise OptionError(f"register_optimizer takes a class and what it keeps; {described(cls)} is no class.")
+    if not isinstance(state, Mapping) or not state:
+        raise OptionError(
+            f"{cls.__name__}: what it keeps is {described(state)}; give a dict such as {{'exp_avg': 'first moment'}}, "
+            "or {'step': 'same'} for one that keeps nothing."
+        )
     for key, rule in state.items():
-        if isinstance(rule, str) and rule not in (*KINDS, "same"):
+        if not callable(rule) and rule not in (*KINDS, "same"):
             raise OptionError(
                 f"{cls.__name__}: '{key}' is {rule!r}; use one of {', '.join(KINDS)}, same, or a function."
             )
@@ -69,6 +77,13 @@ def rules_of(optimizer: Optimizer) -> OptimizerRules:
     Raises:
         OptionError: there are none.
     """
+    if not isinstance(optimizer, Optimizer):
+        raise OptionError(f"the optimizer is {described(optimizer)}; give the torch.optim.Optimizer of the teacher.")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise OptionError(
+            "LBFGS keeps one history of all parameters as one long vector, which can't follow a growth. Begin anew "
+            "with torch.optim.LBFGS(growth.student.parameters())."
+        )
     for cls in type(optimizer).__mro__:
         if cls in _RULES:
             return _RULES[cls]

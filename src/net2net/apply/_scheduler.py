@@ -42,7 +42,9 @@ def grow_scheduler(
     sources = {p.parameter: group_of.get(p.source) for p in followed(plan, teacher, student)}
     origins: list[_Origin] = []
     for number, group in enumerate(optimizer.param_groups):
-        found = {sources.get(p) for p in group["params"]} or {min(number, len(before.param_groups) - 1)}
+        found = {sources.get(p, group_of.get(p)) for p in group["params"]} or {
+            min(number, len(before.param_groups) - 1)
+        }
         if None in found or len(found) > 1:
             raise OptionError(
                 f"group {number} of the optimizer is not made of one group of the scheduler's optimizer. Give the "

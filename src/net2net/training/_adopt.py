@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from torch import nn
 from torch.optim import Optimizer
 
+from net2net._arguments import require_kind
 from net2net.errors import Net2NetWarning, OptionError
 from net2net.growth import RAMP_STEPS, Growth
 from net2net.training._ramp import ramp as start_ramp
@@ -45,6 +46,7 @@ def adopt(
         >>> model[0].out_features, optimizer.param_groups[0]["params"][0].shape
         (12, torch.Size([12, 4]))
     """
+    require_kind(growth, Growth, "the growth", "what net2net.widen, deepen or grow gave")
     if growth.teacher is not model:
         raise OptionError("the growth is of another network: give the one that was grown, without a wrapper.")
     check_rates(rates)

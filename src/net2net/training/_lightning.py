@@ -8,6 +8,7 @@ from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
 from net2net.training._adopt import adopt, check_rates
+from net2net.training._announce import announce, count
 from net2net.training._ramp import resume_ramp
 from net2net.training._schedule import GrowthSchedule, Training
 
@@ -52,7 +53,8 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             if len(trainer.optimizers) != 1:
                 raise OptionError(f"a growth in place needs one optimizer; this run has {len(trainer.optimizers)}.")
-            schedule.check(Training(pl_module.get_submodule(module), trainer.optimizers[0]), self.done)
+            training = Training(pl_module.get_submodule(module), trainer.optimizers[0])
+            schedule.check(training, self.done, max_steps=trainer.max_steps)
             resume_ramp(trainer.optimizers[0], schedule.ramp)
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, *known: Any) -> None:
@@ -62,6 +64,9 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
             network = pl_module.get_submodule(module)
             growth = schedule.growth(self.done, network)
             if growth is not None:
+                announce(self.done, growth)
+                for logger in trainer.loggers:
+                    logger.log_metrics({"parameters": count(growth.student)}, step=self.done)
                 adopt(growth, network, trainer.optimizers[0], rates=schedule.rates, ramp=schedule.ramp)
 
     return GrowthCallback()

@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from net2net._arguments import require_kind
 from net2net.apply import RAMP_KEY
 from net2net.errors import OptionError
 from net2net.growth import RAMP_STEPS
@@ -48,6 +49,7 @@ def ramp(optimizer: Optimizer, steps: int = 200) -> RemovableHandle:
         >>> optimizer.param_groups[0]["lr"]
         1.0
     """
+    require_kind(optimizer, Optimizer, "the optimizer", "a torch.optim.Optimizer")
     if optimizer in _running:
         _running.pop(optimizer).remove()
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:

@@ -7,17 +7,22 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from net2net._arguments import described, require_kind
 from net2net.apply import RATES
 from net2net.capture import Inputs
 from net2net.errors import GrowthError, Net2NetWarning, OptionError
 from net2net.growing import grow
 from net2net.growth import Growth
+from net2net.training._announce import announce, warn_of_late
 
+# Models that `after` has grown, and after which step: one that comes again was grown in vain.
+_outgrown: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 _WORDS = frozenset(inspect.signature(grow).parameters) - {"model", "example_inputs"}
 
 
@@ -86,23 +91,34 @@ class GrowthSchedule:
     ramp: int | None = None
 
     def __post_init__(self) -> None:
+        give = (
+            "a dict from a number of finished steps to the arguments of net2net.grow: {2000: {'sizes': {'fc1': '2x'}}}"
+        )
+        require_kind(self.events, Mapping, "the schedule's events", give)
+        if self.example_inputs is None:
+            raise OptionError("the schedule's example_inputs is None; give inputs of the network, as for net2net.grow.")
         for step, event in self.events.items():
             if isinstance(step, bool) or not isinstance(step, int) or step < 1:
                 raise OptionError(f"{step!r} is no number of finished steps; use an int of at least 1.")
-            if not {"sizes", "where"} & set(event):
-                raise OptionError(f"the event after step {step} needs sizes= (wider), where= (deeper), or both.")
-            unknown = sorted(set(event) - _WORDS)
+            if not isinstance(event, Mapping):
+                raise OptionError(
+                    f"the event after step {step} is {described(event)}; give the arguments of net2net.grow in a dict: "
+                    f"{{{step}: {{'sizes': {event if isinstance(event, (float, str)) else 2.0!r}}}}}."
+                )
+            unknown = sorted(map(str, set(event) - _WORDS))
             if unknown:
                 raise OptionError(
                     f"the event after step {step} has {unknown[0]!r}, which net2net.grow doesn't know; use some of "
                     f"{', '.join(sorted(_WORDS))}."
                 )
+            if not {"sizes", "where"} & set(event):
+                raise OptionError(f"the event after step {step} needs sizes= (wider), where= (deeper), or both.")
         if self.rates not in RATES:
             raise OptionError(f"rates={self.rates!r} is not known; use one of {', '.join(RATES)}.")
         if self.rates == "restart":
             raise OptionError("rates='restart' is for a new scheduler, and here the old one goes on: use 'keep'.")
 
-    def check(self, training: Training, done: int = 0) -> None:
+    def check(self, training: Training, done: int = 0, *, max_steps: int | None = None) -> None:
         """Make every growth that is still to come once, and throw it away: what can't be met is found before training.
 
         Takes the time and the memory of the growths. `training` isn't changed.
@@ -110,6 +126,7 @@ class GrowthSchedule:
         Args:
             training: as it is now.
             done: how many steps are finished.
+            max_steps: how many steps the whole run has, to be warned of growths that it won't reach.
 
         Raises:
             GrowthError: a growth can't be met; the message says after which step.
@@ -123,11 +140,12 @@ class GrowthSchedule:
             ...
             net2net.errors.SizeError: after step 900: '0' has size 12; 9 is smaller...
         """
+        warn_of_late(self.events, max_steps)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Net2NetWarning)  # the growth itself will warn
             for step in sorted(self.events):
                 if step > done:
-                    training = self.after(step, training)
+                    training = self._grown(step, training)[0]
 
     def growth(self, step: int, model: nn.Module) -> Growth | None:
         """The growth that is due after so many steps, or None. The model isn't changed.
@@ -144,19 +162,33 @@ class GrowthSchedule:
             raise type(error)(f"after step {step}: {error}") from error
 
     def after(self, step: int, training: Training) -> Training:
-        """What training goes on with after so many steps: the same, or grown.
+        """What training goes on with after so many steps: the same, or grown. A growth is logged under "net2net".
 
         Raises:
             GrowthError: the growth that is due can't be met exactly.
+            OptionError: `training` is what an earlier growth was made of: its result wasn't taken.
         """
+        require_kind(training, Training, "training", "a Training(model, optimizer, scheduler)")
+        outgrown = _outgrown.get(training.model)
+        if outgrown is not None and step > outgrown:
+            raise OptionError(
+                f"the model was grown after step {outgrown}, and step {step} comes with the one from before: take what "
+                "`after` gives, as in training = schedule.after(step, training), and train that."
+            )
+        result, growth = self._grown(step, training)
+        if growth is not None:
+            announce(step, growth)
+            _outgrown[training.model] = step
+        return result
+
+    def _grown(self, step: int, training: Training) -> tuple[Training, Growth | None]:
         growth = self.growth(step, training.model)
         if growth is None:
-            return training
+            return training, None
         optimizer = growth.optimizer(training.optimizer, rates=self.rates, ramp=self.ramp)
         scheduler = training.scheduler
-        return Training(
-            growth.student, optimizer, None if scheduler is None else growth.scheduler(scheduler, optimizer)
-        )
+        follows = None if scheduler is None else growth.scheduler(scheduler, optimizer)
+        return Training(growth.student, optimizer, follows), growth
 
     def rebuild_model(self, step: int, model: nn.Module) -> nn.Module:
         """The network as large as it was after so many steps, for loops that make its optimizer after it.
@@ -188,5 +220,5 @@ class GrowthSchedule:
         """
         for earlier in sorted(self.events):
             if earlier <= step:
-                training = self.after(earlier, training)
+                training = self._grown(earlier, training)[0]
         return training

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
+from net2net._arguments import require_kind, require_module
 from net2net.capture import Inputs
 from net2net.dimensions import analyze
 from net2net.errors import GrowthError, OptionError
@@ -107,6 +108,8 @@ def suggest(
         >>> sorted(trial.name for trial in found.trials)
         ['0 2x', 'deepen 0', 'no growth']
     """
+    require_module(model)
+    require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the model")
     if not batches or not held_out:
         raise OptionError("suggest() needs batches to train on, and held_out ones for the losses that are compared.")
     steps = max(1, len(batches) // 4) if ramp is None else ramp

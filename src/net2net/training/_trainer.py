@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
 from net2net.training._adopt import adopt, check_rates, unwrapped
+from net2net.training._announce import announce, count
 from net2net.training._ramp import resume_ramp
 from net2net.training._schedule import GrowthSchedule, Training
 
@@ -25,7 +28,9 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
     Returns:
         A `transformers.TrainerCallback`.
 
-    The growths that are to come are tried when training begins, so that one that can't be met is found then.
+    The growths that are to come are tried when training begins, so that one that can't be met is found then; of one
+    that the run won't reach there is a warning. A growth is a line in the Trainer's log and in `state.log_history`. The
+    best checkpoint is looked for anew after a growth (`load_best_model_at_end`): older ones are of a smaller network.
 
     Raises:
         MissingExtraError: transformers isn't installed.
@@ -45,6 +50,8 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
         raise MissingExtraError("the Trainer needs transformers: install net2net[huggingface].") from error
 
     class GrowthCallback(TrainerCallback):
+        said: Mapping[str, Any] = MappingProxyType({})  # of a growth that isn't in the printed log yet
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **known: Any) -> None:
             if args.world_size > 1:
                 raise OptionError(
@@ -54,15 +61,27 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
                 raise OptionError("a growth in place doesn't reach a compiled copy: stop, grow the checkpoint, go on.")
             model, optimizer = known["model"], _bare(known["optimizer"])
             with unwrapped(model):
-                schedule.check(Training(model, optimizer), done=state.global_step)
+                schedule.check(Training(model, optimizer), done=state.global_step, max_steps=state.max_steps)
             resume_ramp(optimizer, schedule.ramp)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
             model, optimizer = known["model"], _bare(known["optimizer"])
             with unwrapped(model):
                 growth = schedule.growth(state.global_step, model)
-            if growth is not None:
-                adopt(growth, model, optimizer, rates=schedule.rates, ramp=schedule.ramp)
+            if growth is None:
+                return
+            entry = {"growth": announce(state.global_step, growth), "parameters": count(growth.student)}
+            adopt(growth, model, optimizer, rates=schedule.rates, ramp=schedule.ramp)
+            state.log_history.append({**entry, "epoch": state.epoch, "step": state.global_step})
+            self.said = entry
+            control.should_log = control.should_log or args.logging_strategy != "no"
+            # An older checkpoint is of a smaller network, which this one couldn't load at the end.
+            state.best_metric = state.best_model_checkpoint = state.best_global_step = None
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:
+            if logs is not None:
+                logs.update(self.said)  # for the callbacks that print
+            self.said = {}
 
     return GrowthCallback()
 
