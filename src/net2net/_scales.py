@@ -21,7 +21,8 @@ from net2net.plan import AxisMap, Plan, TensorPlan
 from net2net.plan._plan import FRESH
 from net2net.plan._trace import shifts_of
 
-# The part of the old units' mean square that new weights give at the least, beside the mean of the old biases.
+# The part of the old units' mean square that new weights give beside the mean of the old biases, if old ones give as
+# much.
 _LEAST = 0.25
 # Few rows are drawn several times, so that the measure doesn't hang on one draw.
 _ROWS, _DRAWS = 256, 8
@@ -133,16 +134,16 @@ class _Measured:
         tensor = self._value(stored)
         silent = {v: torch.zeros_like(self._value(v)) for v in shifts}
         means = {v: torch.full_like(t, t.mean().item()) for v in shifts for t in (self._value(v),)}
-        mine = _mean_square(self._outcome(chain, {}))
+        mine, alone = (_mean_square(self._outcome(chain, swapped)) for swapped in ({}, silent))
         draws = max(1, min(_DRAWS, _ROWS // stored.shape[axis]))
         theirs = sum(
             _mean_square(self._outcome(chain, {**silent, stored: _random_like(tensor, seed)})) for seed in range(draws)
         )
         shift = _mean_square(self._outcome(chain, {**means, stored: torch.zeros_like(tensor)})) if shifts else 0.0
-        if not (0.0 < mine < math.inf and 0.0 < theirs < math.inf and math.isfinite(shift)):
+        if not (0.0 < mine < math.inf and 0.0 < alone < math.inf and 0.0 < theirs < math.inf and math.isfinite(shift)):
             return
-        self._keep(stored.name, math.sqrt(max(mine - shift, _LEAST * mine) * draws / theirs))
-        if shift > (1 - _LEAST) * mine:
+        self._keep(stored.name, math.sqrt(min(alone, max(mine - shift, _LEAST * mine)) * draws / theirs))
+        if shift > mine:  # old biases cancel what old weights give
             for value in shifts:
                 for v in _ancestors(value):
                     if v.name in self.drawn and len(v.shape) == 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -231,7 +231,27 @@ def proved(teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysi
         regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
+    if verification.dead is not None:
+        frozen = [n for n in _never_let_out(student, plan, analysis, verification.dead) if n not in verification.dead]
+        verification = replace(verification, dead=(*verification.dead, *frozen))
     return Growth(student, plan, verification, teacher, inputs)
+
+
+def _never_let_out(student: nn.Module, plan: Plan, analysis: Analysis, dead: tuple[str, ...]) -> list[str]:
+    """The frozen tensors of new units of which no other tensor learns either."""
+    inference, parameters = analysis.sites.inference, dict(student.named_parameters())
+    found: dict[str, None] = {}
+    for widening in plan.widenings:
+        atom = analysis.atoms[widening.dimension]
+        names = [
+            name
+            for name in plan.tensors
+            if name in parameters and any(atom in atoms(t) for t in inference.of(inference.graph.state[name]))
+        ]
+        frozen = [name for name in names if not parameters[name].requires_grad]
+        if all(name in frozen or name in dead for name in names):
+            found.update(dict.fromkeys(frozen))
+    return list(found)
 
 
 def _is_new(source: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from net2net._alive import learning
 from net2net._arguments import require_request, require_teacher
 from net2net._initialise import initial_values
 from net2net._room import require_room
@@ -73,17 +74,21 @@ def widen(
     analysis = analyze(model, example_inputs, methods=methods)
     sizes_by_name = resolve_request(analysis, sizes)
     require_room(analysis, sizes_by_name)
-    design = _Designer(model, analysis, options, analysis.examples)
-    plan, blueprint, new_sizes = (
-        design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
-    )
-    warn_of_twins(plan, options)
-    initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
-    weights = state_of(model, analysis)
-    plan = with_scales(plan, analysis.sites.inference, weights)
-    state = grow_state(plan, weights, initial)
-    student = fill(model, blueprint, plan, new_sizes, state)
-    return proved(model, student, plan, analysis, analysis.examples)
+
+    def grow(options: WidthOptions) -> Growth:
+        design = _Designer(model, analysis, options, analysis.examples)
+        plan, blueprint, new_sizes = (
+            design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
+        )
+        initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
+        weights = state_of(model, analysis)
+        plan = with_scales(plan, analysis.sites.inference, weights)
+        student = fill(model, blueprint, plan, new_sizes, grow_state(plan, weights, initial))
+        return proved(model, student, plan, analysis, analysis.examples)
+
+    growth = learning(grow, options, analysis)
+    warn_of_twins(growth.plan, options)
+    return growth
 
 
 def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods = ()) -> Growth:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import net2net
 from net2net.axes import Inference
 from support import widen_at
 
@@ -53,7 +54,8 @@ def learned(student: nn.Module, x: Tensor, name: str, new: tuple[slice, ...], st
     """How far the new entries of a tensor move in a few steps of Adam."""
     parameter = dict(student.named_parameters())[name]
     before = parameter.detach()[new].clone()
-    target = torch.randn(student(x).shape, dtype=x.dtype, generator=torch.Generator().manual_seed(2))
+    out = student(x)
+    target = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(2))
     optimizer = torch.optim.Adam(student.parameters(), 1e-2)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -103,3 +105,103 @@ def test_the_order_of_operands_put_back(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Inference, "contract", right_is_weight)
     growth = widen_at(network(PRODUCTS["W @ x"]), {"0.weight": 17}, VECTORS, how="zero_out")
     assert growth.student[2].weight[:, 8:].count_nonzero() > 0
+
+
+class Machine(nn.Module):
+    """A factorisation machine: both factors of each product are one weight, and zero is a saddle."""
+
+    def __init__(self, n: int = 20, k: int = 6) -> None:
+        super().__init__()
+        self.v = nn.Embedding(n, k)
+
+    def forward(self, t: Tensor) -> Tensor:
+        v = self.v(t)
+        return 0.5 * (v.sum(1).square() - v.square().sum(1)).sum(1)
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.w, self.b = nn.Parameter(torch.randn(6, 3)), nn.Parameter(torch.randn(6) / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(F.linear(x, self.w, self.b)) @ self.w
+
+
+class Quadratic(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(3, 6, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        return (h * h).sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("net", "x", "tensor", "axis"),
+    [
+        (Machine(), torch.randint(0, 20, (64, 4)), "v.weight", 1),
+        (Tied(), VECTORS, "w", 0),
+        (Quadratic(), VECTORS, "a.weight", 0),
+    ],
+    ids=["machine", "tied", "quadratic"],
+)
+@pytest.mark.parametrize("size", [7, 13])
+def test_copies_with_the_roots_of_the_shares(net: nn.Module, x: Tensor, tensor: str, axis: int, size: int) -> None:
+    net = net.double()
+    growth = widen_at(net, {(tensor, axis): size}, x)
+    assert growth.verification.dead == () and growth.plan.widenings[0].how == "split"
+    assert torch.allclose(growth.student(x), net(x), rtol=0, atol=1e-10 * float(net(x).abs().max()))
+    new = (slice(None),) * axis + (slice(6, None),)
+    assert learned(growth.student, x, tensor, new) > 1e-3
+
+
+def test_zeros_go_to_the_other_side_of_a_frozen_layer() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)).double()
+    net[2].requires_grad_(False)
+    growth = widen_at(net, {"0.weight": 13}, VECTORS)
+    assert growth.verification.dead == () and growth.plan.widenings[0].how == "zero_in"
+    assert torch.allclose(growth.student(VECTORS), net(VECTORS), rtol=0, atol=1e-12)
+    assert learned_rows(growth.student, 8) > 1e-3
+    with pytest.warns(net2net.Net2NetWarning, match="no gradient reaches"):
+        widen_at(net, {"0.weight": 13}, VECTORS, how="zero_out")
+
+
+def learned_rows(student: nn.Module, old: int) -> float:
+    trained = [p for p in student.parameters() if p.requires_grad]
+    optimizer, before = torch.optim.Adam(trained, 1e-2), student[0].weight.detach()[old:].clone()  # type: ignore[index]
+    for _ in range(3):
+        optimizer.zero_grad()
+        (student(VECTORS) - 1).square().mean().backward()
+        optimizer.step()
+    return float((student[0].weight.detach()[old:] - before).abs().max())  # type: ignore[index]
+
+
+def test_copies_where_neither_side_can_be_zero() -> None:
+    """ReLU has no slope at 0, and the outgoing weights are frozen."""
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    net[2].requires_grad_(False)
+    growth = widen_at(net, {"0.weight": 13}, VECTORS)
+    assert growth.verification.dead == () and growth.plan.widenings[0].how == "split"
+    assert learned_rows(growth.student, 8) > 1e-3
+    assert "frozen, so their new entries stay as they are: 2.weight" in growth.report()
+
+
+def test_units_between_frozen_layers() -> None:
+    net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 2))
+    for layer in (net[0], net[2]):
+        layer.requires_grad_(False)
+    with pytest.warns(net2net.Net2NetWarning, match="in frozen layers"):
+        growth = widen_at(net, {"0.weight": 12}, torch.randn(9, 4))
+    assert set(growth.verification.dead or ()) == {"0.weight", "0.bias", "2.weight"}
+    assert "no, no gradient reaches" in growth.report()
+
+
+def test_saturated_units_are_told() -> None:
+    """The teacher's own get no gradient either: nothing helps, and a warning says so."""
+    net = nn.Sequential(nn.Linear(3, 8), nn.Sigmoid(), nn.Linear(8, 2)).double()
+    with torch.no_grad():
+        net[0].bias.fill_(1e4)
+    with pytest.warns(net2net.Net2NetWarning, match="saturated"):
+        widen_at(net, {"0.weight": 13}, VECTORS)

@@ -13,6 +13,7 @@ from net2net.axes import Atom, Contraction, Flow, Inference, Normalisation, Redu
 from net2net.capture import Value
 from net2net.plan._plan import Fresh
 from net2net.plan._region import Mask
+from net2net.plan._roots import rooted
 from net2net.plan._scaling import Scaling
 from net2net.plan._silence import Silence
 from net2net.plan._trace import NotPossible, axes_with, only_summed, summed_at
@@ -25,11 +26,12 @@ Site = TypeVar("Site", Contraction, Reduction, Normalisation)
 class SplitNeeds:
     """Places whose entries take the shares of the copies: `contracted` axes, and others that carry them.
 
-    `regions` says which rows of a fused tensor are meant.
+    At `roots` they take the roots of the shares. `regions` says which rows of a fused tensor are meant.
     """
 
     contracted: set[Place] = field(default_factory=set)
     carried: set[Place] = field(default_factory=set)
+    roots: set[Place] = field(default_factory=set)
     offsets: dict[str, float] = field(default_factory=dict)
     regions: dict[Place, Mask] = field(default_factory=dict)
 
@@ -139,6 +141,17 @@ class Sites:
         Raises:
             NotPossible: some sum over the copies can't be compensated.
         """
+        try:
+            return self._shares(atom)
+        except NotPossible:
+            try:
+                return SplitNeeds(roots=rooted(self.inference, atom))
+            except NotPossible:
+                pass
+            raise
+
+    def _shares(self, atom: Atom) -> SplitNeeds:
+        """A split in which each sum has one weight that takes the shares."""
         needs = SplitNeeds(self.contracted(atom))
         left = [c for c in self.contractions[atom] if self.stored(*c.weight, atom) not in needs.contracted]
         done: set[Value] = set()
@@ -183,8 +196,8 @@ class Sites:
         needs.offsets.update(scaling.offsets)
         needs.regions.update(scaling.regions)
 
-    def fresh_needs(self, atom: Atom) -> FreshNeeds:
-        """What new, silent units of the atom ask for.
+    def fresh_needs(self, atom: Atom, *, inward: bool = False) -> FreshNeeds:
+        """What new, silent units of the atom ask for: zeros on the way out, or `inward` on the way in.
 
         Raises:
             NotPossible: they would change the function wherever they are silenced.
@@ -208,6 +221,8 @@ class Sites:
         for site in self.contractions[atom]:
             place = self.stored(*site.weight, atom)
             other = site.other[0] if site.other else None
+            if inward and other is not None and place in contracted:
+                silence.require(other, "zero")
             quiet = other is not None and silence.holds(other)
             if place in contracted and place is not None:
                 rules[place] = "random" if quiet and rules.get(place) != "zero" else "zero"

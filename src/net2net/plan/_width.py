@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -22,12 +22,16 @@ from net2net.plan._trace import NotPossible
 
 @dataclass(frozen=True)
 class WidthOptions:
-    """How new units are made. `how=None` is the default: "zero_out" where a dimension allows it, else "split"."""
+    """How new units are made. `how=None` is the default: "zero_out" where a dimension allows it, else "split".
+
+    `ways` says for some dimensions how instead; there "zero_in" puts the zeros on the way in.
+    """
 
     how: str | None = None
     shares: str = "uneven"
     noise: str | NoiseSpec | None = None
     seed: int = 0
+    ways: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.how is not None and self.how not in HOWS:
@@ -95,7 +99,8 @@ class _Planner:
         if after == atom.size:
             return
         reasons = []
-        for how in (self.options.how,) if self.options.how else ("zero_out", "split"):
+        chosen = self.options.ways.get(name, self.options.how)
+        for how in (chosen,) if chosen else ("zero_out", "split"):
             try:
                 self._grow(name, atom, after, how)
                 return
@@ -114,7 +119,7 @@ class _Planner:
         elif how == "random_pad":
             needs = FreshNeeds(contracted=self.sites.contracted(atom))
         else:
-            needs = self.sites.fresh_needs(atom)
+            needs = self.sites.fresh_needs(atom, inward=how == "zero_in")
             if self.keep_eps and self.options.how is None and any(norm.eps != 0.0 for norm in needs.norms):
                 raise NotPossible("the config can't carry the eps that the norms over new units would need")
             if how == "pair" and (uniform or set(needs.rules) - needs.contracted):
@@ -150,7 +155,7 @@ class _Planner:
 
     def _as_split(self, atom: Atom) -> None:
         growing = self.growing[atom]
-        if growing.units.how == "zero_out":
+        if growing.units.how in ("zero_out", "zero_in"):
             try:
                 self._grow(growing.name, atom, growing.units.size, "split")
             except NotPossible as reason:
@@ -230,6 +235,9 @@ class _Planner:
             return AxisMap(units.source)
         contracted = place in needs.contracted
         if isinstance(needs, SplitNeeds):
+            if place in needs.roots and units.shares is not None:
+                roots = np.sqrt(units.shares)
+                return AxisMap(units.source, roots, gradient=roots)
             if contracted:
                 return AxisMap(units.source, units.shares, contracted=True)
             if place in needs.carried:  # the gradient's share and the factor that the entries have cancel

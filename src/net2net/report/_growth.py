@@ -22,14 +22,23 @@ def growth_summary(growth: Growth) -> str:
     preserved = f"{found.preserves}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
     if found.approximate:
         preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
+    still = _frozen(growth)
+    frozen = f"; frozen, so their new entries stay as they are: {', '.join(still)}" if still else ""
     if found.dead is None:
         alive = "not measured"
     elif found.dead:
-        alive = f"no, no gradient reaches the new entries of {', '.join(found.dead)}"
+        alive = f"no, no gradient reaches the new entries of {', '.join(found.dead)}{frozen}"
     else:
-        alive = "yes, every grown tensor gets a gradient"
+        alive = f"yes, every grown tensor {'that trains ' if still else ''}gets a gradient{frozen}"
     rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
     return "\n".join(f"{name:<10} {text}" for name, text in rows)
+
+
+def _frozen(growth: Growth) -> list[str]:
+    """The grown tensors that don't train."""
+    parameters = dict(growth.student.named_parameters())
+    grown = {name for step in growth.plan.steps for name in step.tensors}
+    return [name for name, p in parameters.items() if name in grown and not p.requires_grad]
 
 
 def _why(plan: Plan) -> str:
