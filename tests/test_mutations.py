@@ -357,3 +357,28 @@ def test_liveness_catches_a_product_of_two_silent_factors(monkeypatch: Patch) ->
     growth = grow()
     assert growth.verification.passed
     assert set(growth.verification.dead or ()) == {"0.weight", "0.bias", "2.weight"}
+
+
+class FirstOperand(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(5, 4)), nn.Parameter(torch.randn(3, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.b @ torch.relu(self.a @ x.t())).t()
+
+
+def test_liveness_catches_zeros_on_the_side_of_the_activations(monkeypatch: Patch) -> None:
+    """The right operand of every product taken for its weight: exact, and dead behind a ReLU. The user is told."""
+
+    def right(self: Any, node: Any, left: Any, right: Any) -> None:
+        self.sums(node, self.of(left[0])[left[1]], right, left)
+
+    def grow() -> net2net.Growth:
+        return widen_at(trained(FirstOperand()), {"a": 9}, VECTORS, how="zero_out")
+
+    assert grow().verification.dead == ()
+    monkeypatch.setattr("net2net.axes.Inference.contract", right)
+    with pytest.warns(net2net.Net2NetWarning, match="no gradient reaches"):
+        growth = grow()
+    assert growth.verification.passed and growth.verification.dead

@@ -12,6 +12,9 @@ from net2net.errors import GrowthError, Net2NetWarning
 from net2net.growth import Growth
 from net2net.plan import WidthOptions
 
+# Of networks that train on calmly this is 0.4 to 3; of a deep one without norms whose new rows aren't scaled, 100.
+_LOUD = 10.0
+
 
 def learning(grow: Callable[[WidthOptions], Growth], options: WidthOptions, analysis: Analysis) -> Growth:
     """The growth whose new units learn: with zeros on the way out, else on the way in, else copies.
@@ -22,7 +25,7 @@ def learning(grow: Callable[[WidthOptions], Growth], options: WidthOptions, anal
         analysis: of the teacher.
 
     Warns:
-        Net2NetWarning: some new entries never get a gradient.
+        Net2NetWarning: some new entries never get a gradient, or far larger ones than the old entries.
     """
     growth = grow(options)
     for how in ("zero_in", "split") if options.how is None else ():
@@ -40,6 +43,13 @@ def learning(grow: Callable[[WidthOptions], Growth], options: WidthOptions, anal
         warnings.warn(
             f"no gradient reaches the new entries of {', '.join(growth.verification.dead)} on the example inputs: "
             f"these new units don't learn. {_reason(growth)}",
+            Net2NetWarning,
+            stacklevel=3,
+        )
+    if (growth.verification.loudness or 0.0) > _LOUD:
+        warnings.warn(
+            f"new entries get gradients {growth.verification.loudness:.0f} times as large as the old ones in their "
+            "tensor: the first steps may be rough. Use a longer ramp, or how='split'.",
             Net2NetWarning,
             stacklevel=3,
         )

@@ -44,6 +44,32 @@ def dead_parameters(
     return tuple(n for n in new_entries if n in trainable and n not in alive)
 
 
+def loudness(
+    model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None], method: str = "forward"
+) -> float | None:
+    """The largest gradient of new entries over the largest of old ones, in the tensor where that is most.
+
+    The gradient of an outgoing weight is its unit's activation times what flows back: new units that are too loud on
+    either way show in it. The arguments are those of `dead_parameters`.
+    """
+    model.eval()
+    with torch.enable_grad():
+        _loss(getattr(model, method), inputs).backward()  # type: ignore[no-untyped-call]
+    ratios = []
+    for name, parameter in model.named_parameters():
+        places = new_entries.get(name)
+        if parameter.grad is None or places is None or parameter.dim() < 2:
+            continue
+        new = torch.zeros(parameter.shape, dtype=torch.bool, device=parameter.device)
+        for axis, some in enumerate(places):
+            if some is not None and len(some):
+                new.index_fill_(axis, torch.as_tensor(some, device=new.device), True)
+        size = parameter.grad.abs()
+        if new.any() and not new.all() and float(size[~new].max()) > 0:
+            ratios.append(float(size[new].max() / size[~new].max()))
+    return max(ratios, default=None)
+
+
 def _loss(forward: Callable[..., Any], inputs: Any) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
     total = torch.zeros(())

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from net2net._arguments import require_inputs, require_module
-from net2net._liveness import dead_parameters
+from net2net._liveness import dead_parameters, loudness
 from net2net._proof import (
     MODES,
     ForwardError,
@@ -45,6 +45,7 @@ class Verification:
     tolerance, in the modes that `exact_in` says. `departs` is the first module whose output differs, if one does.
     `dead` names tensors of which no new entry gets a gradient within two steps; None if that was not checked.
     `approximate` are modes that are measured but not held to the tolerance: train mode, where a BatchNorm is new.
+    `loudness` is the largest gradient of new entries over the largest of old ones, in the tensor where that is most.
     `notes` say what was not compared. docs/verification.md says what is covered.
     """
 
@@ -56,6 +57,7 @@ class Verification:
     dead: tuple[str, ...] | None = None
     notes: tuple[str, ...] = field(default=())
     approximate: tuple[str, ...] = field(default=())
+    loudness: float | None = None
 
     @property
     def exact_in(self) -> tuple[str, ...]:
@@ -154,7 +156,7 @@ def compare_models(
         mode = _worst(result).partition("/")[0]
         a, b = copy_in(teacher, working), copy_in(student, working)
         departs = first_departure(a, b, example.method, given, mode, tolerance, sources or {}, moved or {})
-    dead = None
+    dead = loud = None
     if new_entries is not None and sum(p.numel() for p in student.parameters()) <= _LIVENESS_PARAMETERS:
         for mode, example in itertools.product(MODES, examples):
             if dead == ():
@@ -163,6 +165,8 @@ def compare_models(
             own = structural_copy(b, cloned)  # it takes steps, and `b` may share the student's tensors
             try:
                 given = move(example, working, device_of(student))
+                if mode == "eval" and loud is None:
+                    loud = loudness(structural_copy(b, cloned), given, new_entries, example.method)
                 dead = dead_parameters(own, given, left, example.method, mode == "train")
             except (RuntimeError, NotImplementedError, ValueError) as error:  # an operation with no derivative
                 if mode == "eval":
@@ -176,6 +180,7 @@ def compare_models(
         dead,
         tuple(dict.fromkeys(found.notes)),
         approximate,
+        loud,
     )
 
 

@@ -53,7 +53,10 @@ def cancelling() -> tuple[Stream, Tensor]:
 @pytest.mark.parametrize("how", [None, "pair"])
 def test_a_stream_whose_rows_cancel(how: str | None) -> None:
     net, x = cancelling()
-    student = net2net.widen(net, 2.0, x, how=how).student
+    growth = net2net.widen(net, 2.0, x, how=how)
+    assert growth.verification.loudness is not None and growth.verification.loudness < 10
+    assert "times that of old ones" in growth.report()
+    student = growth.student
     assert student.stream(x).abs().max() < 2.5 * net.stream(x).abs().max()
     optimizer, losses = torch.optim.Adam(student.parameters(), lr=1e-4), []
     for _ in range(3):
@@ -68,7 +71,9 @@ def test_without_the_measure_it_explodes(monkeypatch: pytest.MonkeyPatch) -> Non
     """What the tests here would see: new rows with the standard deviation of the old ones."""
     monkeypatch.setattr("net2net.widening.with_scales", lambda plan, *_: plan)
     net, x = cancelling()
-    assert net2net.widen(net, 2.0, x).student.stream(x).abs().max() > 20 * net.stream(x).abs().max()
+    with pytest.warns(net2net.Net2NetWarning, match="times as large"):
+        growth = net2net.widen(net, 2.0, x)
+    assert growth.student.stream(x).abs().max() > 20 * net.stream(x).abs().max()
 
 
 class Sharper(nn.Module):

@@ -30,6 +30,8 @@ def growth_summary(growth: Growth) -> str:
         alive = f"no, no gradient reaches the new entries of {', '.join(found.dead)}{frozen}"
     else:
         alive = f"yes, every grown tensor {'that trains ' if still else ''}gets a gradient{frozen}"
+    if found.loudness is not None:
+        alive += f"; the largest gradient of new entries is {found.loudness:.2g} times that of old ones"
     rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
     return "\n".join(f"{name:<10} {text}" for name, text in rows)
 
