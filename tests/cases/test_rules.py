@@ -116,3 +116,86 @@ def test_a_window_over_channels_fixes_them_on_both_sides() -> None:
 def test_a_window_of_one_channel_passes(size: int) -> None:
     net = pooled_in_depth((1, 3, 3), (1, 1, 1), 8)
     grows(net, {"0": size}, drawn(2, 3, 9, 9), (drawn(3, 3, 9, 9, seed=1),))
+
+
+class Step(nn.Module):
+    """One step of messages along edges."""
+
+    def __init__(self, width: int, kind: str) -> None:
+        super().__init__()
+        self.message, self.update = nn.Linear(2 * width, 10), nn.Linear(width + 10, width)
+        self.kind = kind
+
+    def forward(self, x: Tensor, source: Tensor, target: Tensor) -> Tensor:
+        sent = torch.relu(self.message(torch.cat([x[source], x[target]], -1)))
+        canvas, numbers = x.new_zeros(len(x), sent.shape[-1]), target[:, None].expand_as(sent)
+        if self.kind == "index_add":
+            got = canvas.index_add(0, target, sent)
+        elif self.kind == "index_add_":
+            got = canvas.index_add_(0, target, sent)
+        elif self.kind == "scatter_add":
+            got = canvas.scatter_add(0, numbers, sent)
+        elif self.kind == "index_put":
+            got = canvas.index_put((target,), sent, accumulate=True)
+        elif self.kind == "index_copy":
+            got = canvas.index_copy(0, target, sent)
+        else:
+            got = canvas.scatter_reduce(0, numbers, sent, self.kind)
+        return x + self.update(torch.cat([x, got], -1))
+
+
+KINDS = ["index_add", "index_add_", "scatter_add", "index_put", "index_copy", "sum", "mean", "amax"]
+
+
+@pytest.mark.parametrize("how", [None, "split"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_pass_where_rows_are_written(kind: str, how: str | None) -> None:
+    edges = torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([3, 0, 5, 1, 2, 4])
+    for size in (11, 19):
+        grows(trained(Step(8, kind)), {"message": size}, (drawn(6, 8), *edges), (drawn(6, 8, seed=1), *edges), how)
+
+
+@pytest.mark.parametrize("how", [None, "split"])
+@pytest.mark.parametrize(
+    "power",
+    [lambda h: h.pow(2), lambda h: h**3, lambda h: torch.where(h > 0, h, 0.0), lambda h: h.clone().relu_().pow_(2),
+     lambda h: h.masked_fill(h < 0, 0.0), lambda h: torch.where(h > 0, h, 2 * h)],
+)  # fmt: skip
+def test_zero_stays_zero(power: Callable[[Tensor], Tensor], how: str | None) -> None:
+    net = trained(
+        Between(lambda m, x: m.c(m.norm(m.b(power(m.a(x))))), a=nn.Linear(4, 8), b=nn.Linear(8, 6),
+                norm=nn.LayerNorm(6), c=nn.Linear(6, 2))
+    )  # fmt: skip
+    grows(net, {"a": 11}, drawn(3, 4), (drawn(9, 4, seed=1),), how)
+
+
+class Product(nn.Module):
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.a, self.m, self.b = nn.Linear(4, 8), nn.Parameter(torch.randn(8, 10)), nn.Linear(10, 2)
+        self.shift = nn.Parameter(torch.randn(10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.a(x))
+        products = {
+            "tensordot": lambda: torch.tensordot(h, self.m, dims=[[-1], [0]]),
+            "tensordot first": lambda: torch.tensordot(self.m, h, dims=[[0], [1]]).t(),
+            "inner": lambda: torch.inner(h, self.m.t()),
+            "addmm": lambda: torch.addmm(self.shift, h, self.m),
+            "addmv": lambda: torch.stack([torch.addmv(self.shift, self.m.t(), row) for row in h.unbind()]),
+            "multi_dot": lambda: torch.linalg.multi_dot([h, self.m]),
+            "baddbmm": lambda: torch.baddbmm(self.shift, h[None], self.m[None])[0],
+            "addbmm": lambda: torch.addbmm(self.shift, h[None], self.m[None]),
+        }
+        return self.b(torch.relu(products[self.kind]()))
+
+
+@pytest.mark.parametrize("how", [None, "split"])
+@pytest.mark.parametrize(
+    "kind", ["tensordot", "tensordot first", "inner", "addmm", "addmv", "multi_dot", "baddbmm", "addbmm"]
+)
+def test_every_sum_of_products_grows(kind: str, how: str | None) -> None:
+    torch.manual_seed(0)
+    net = trained(Product(kind))
+    grows(net, {"a": 13}, drawn(3, 4), (drawn(3, 4, seed=1),), how)

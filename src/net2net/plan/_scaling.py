@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from net2net.axes import Atom, Flow, Inference, flow_of, stored_gain
 from net2net.capture import Node, Value
 from net2net.plan._region import Mask, region_of
-from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, passed_by, shifts_of, summed_at
+from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, makes_zeros, merged, passed_by, shifts_of, summed_at
 
 
 @dataclass
@@ -93,7 +93,11 @@ class Scaling:
         inputs = [v for v in (passed_by(node) if flow is Flow.PASS else node.inputs) if v.dtype.is_floating_point]
         if atom is not None:
             inputs = [v for v in inputs if carries(self.inference, v, atom)]
+        if makes_zeros(node):
+            return
         if flow is Flow.PASS and len(node.outputs) == 1:
+            if len(inputs) < len(merged(node)):
+                raise NotPossible(f"{node.where} puts something in every unit")
             if not inputs:
                 raise NotPossible(f"{node.where} repeats the same value for every unit")
             for value in inputs:

@@ -8,7 +8,7 @@ from typing import Literal
 from net2net.axes import Atom, Flow, Inference, atoms, flow_of, resolve
 from net2net.capture import Node, Value
 from net2net.plan._region import Mask, region_of
-from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, passed_by, shifts_of, summed_at
+from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, makes_zeros, merged, passed_by, shifts_of, summed_at
 
 State = Literal["zero", "mean"]
 
@@ -99,11 +99,13 @@ class Silence:
 
     def _through(self, node: Node, state: State) -> None:
         flow = flow_of(node)
-        sources = passed_by(node) if flow is Flow.PASS else node.inputs
+        sources = passed_by(node) if flow in (Flow.PASS, Flow.ZERO) else node.inputs
         inputs = [v for v in sources if carries(self.inference, v, self.atom)]
         if flow is Flow.PASS or (flow is Flow.ZERO and state == "zero"):
             if not inputs and state == "zero":
                 raise NotPossible(f"{node.where} repeats the same value for every unit")
+            if len(inputs) < len(merged(node)):
+                raise NotPossible(f"{node.where} puts something in every unit")
             for value in inputs:
                 self.require(value, state)
         elif flow is Flow.SUM:
@@ -119,7 +121,7 @@ class Silence:
             self._through_norm(node, state)
         elif flow is Flow.CONTRACT:
             self._through_product(node, state)
-        elif not inputs and node.op.startswith(("aten.zeros", "aten.new_zeros")):
+        elif makes_zeros(node):
             return
         else:
             raise NotPossible(f"{node.where} doesn't keep new units {'silent' if state == 'zero' else 'at the mean'}")

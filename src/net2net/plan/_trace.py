@@ -53,10 +53,30 @@ def only_summed(inference: Inference, value: Value, axis: int, atom: Atom) -> bo
     return True
 
 
+_JOINS = ("aten.cat", "aten.concat", "aten.concatenate", "aten.stack")
+_MERGED = {  # operations that put units of several operands in one place
+    "aten.where": ("self", "other"), "aten.masked_fill": ("self", "value"), "aten.index_put": ("self", "values"),
+    "aten.index_add": ("self", "source"), "aten.index_copy": ("self", "source"),
+    "aten.index_reduce": ("self", "source"), "aten.slice_scatter": ("self", "src"),
+    "aten.select_scatter": ("self", "src"),
+    "aten.scatter": ("self", "src"), "aten.scatter_add": ("self", "src"), "aten.scatter_reduce": ("self", "src"),
+}  # fmt: skip
+
+
+def merged(node: Node) -> list[Value]:
+    """The operands whose units an operation puts in one place, where it has several such."""
+    names = _MERGED.get(node.op.removesuffix("_"), ())
+    return [v for v in map(node.get, names) if isinstance(v, Value)]
+
+
 def passed_by(node: Node) -> list[Value]:
     """What an operation that passes units on takes them from; a second operand may only lend its shape or dtype."""
-    joins = node.op in ("aten.cat", "aten.concat", "aten.concatenate", "aten.stack")
-    return node.inputs if joins else node.inputs[:1]
+    return merged(node) or (node.inputs if node.op in _JOINS else node.inputs[:1])
+
+
+def makes_zeros(node: Node) -> bool:
+    """Whether an operation makes a tensor of zeros."""
+    return node.op in ("aten.zeros", "aten.new_zeros", "aten.zeros_like")
 
 
 def factors_of(node: Node) -> list[Value]:

@@ -5,6 +5,7 @@ Importing this package registers every rule.
 
 from net2net.axes.rules import (
     attention,
+    contraction,
     convolution,
     creation,
     indexing,
@@ -17,10 +18,12 @@ from net2net.axes.rules import (
     reduction,
     shape,
     spatial,
+    writing,
 )
 
 __all__ = [
     "attention",
+    "contraction",
     "convolution",
     "creation",
     "indexing",
@@ -33,4 +36,5 @@ __all__ = [
     "reduction",
     "shape",
     "spatial",
+    "writing",
 ]

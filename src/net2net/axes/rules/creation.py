@@ -19,3 +19,10 @@ def uniform(inference: Inference, node: Node) -> list[Axes]:
 def numbered(inference: Inference, node: Node) -> list[Axes]:
     """The entries depend on their position, or are drawn at random."""
     return [inference.fixed(node, v.shape, "its places are numbered") for v in node.outputs]
+
+
+@rule("aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.rand_like", "aten.randn_like",
+      "aten.randint_like", flow=Flow.NEW)  # fmt: skip
+def like(inference: Inference, node: Node) -> list[Axes]:
+    """New entries in the shape of a tensor."""
+    return [inference.of(node["self"])]

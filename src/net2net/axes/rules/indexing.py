@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+
 from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.axes._terms import Term, lock, unify
 from net2net.capture import Node
@@ -37,21 +41,40 @@ def index_select(inference: Inference, node: Node) -> list[Axes]:
 
 @rule("aten.index", flow=Flow.PASS)
 def index(inference: Inference, node: Node) -> list[Axes]:
-    """Places of some axes, by tensors of numbers; their result stands where the first one stood."""
-    x, indices = node["self"], node["indices"]
-    axes = inference.of(x)
-    used = [d for d, i in enumerate(indices) if i is not None]
+    """Places of some axes, by tensors of numbers or by masks; their result stands where the first one stood."""
+    first = next(d for d, numbers in enumerate(node["indices"]) if numbers is not None)
+    return [picked(inference, node, node.output.shape[first:] or (1,))]
+
+
+def picked(inference: Inference, node: Node, lengths: Sequence[int]) -> Axes:
+    """The axes of `self[indices]`. The axes that are looked up in are locked, the others pass.
+
+    A mask picks `lengths[0]` places.
+    """
+    axes = inference.of(node["self"])
+    used: list[int] = []
+    looked_up: list[Axes] = []
+    at, unknown = 0, f"its length depends on values ({node.where})"
+    for numbers in node["indices"]:
+        if numbers is None:
+            at += 1
+            continue
+        is_mask = numbers.dtype in (torch.bool, torch.uint8)
+        covered = len(numbers.shape) if is_mask else 1  # a mask stands for as many axes as it has
+        used.extend(range(at, at + covered))
+        at += covered
+        if is_mask:
+            inference.lock_axes(numbers, node, "places are picked by a mask")
+        looked_up.append((inference.fresh(lengths[0], unknown),) if is_mask else inference.of(numbers))
     for dim in used:
         lock(axes[dim], f"its places are looked up by number ({node.where})")
-    tensors = [indices[d] for d in used]
-    if any(not t.dtype.is_floating_point and str(t.dtype) == "torch.bool" for t in tensors):
-        inference.lock_axes(x, node, "places are picked by a mask")
-        return [inference.fixed(node, node.output.shape, "places are picked by a mask")]
-    looked_up = inference.broadcast(node, [inference.of(t) for t in tensors])
     rest = [a for d, a in enumerate(axes) if d not in used]
-    adjacent = used == list(range(used[0], used[-1] + 1))
-    at = used[0] if adjacent else 0
-    return [(*rest[:at], *looked_up, *rest[at:])]
+    first = used[0] if _adjacent(used) else 0
+    return (*rest[:first], *inference.broadcast(node, looked_up), *rest[first:])
+
+
+def _adjacent(used: list[int]) -> bool:
+    return used == list(range(used[0], used[-1] + 1))
 
 
 @rule("aten.gather", "aten.take_along_dim", flow=Flow.PASS)
@@ -72,14 +95,12 @@ def gather(inference: Inference, node: Node) -> list[Axes]:
     return [tuple(result)]
 
 
-@rule("aten.index_put", "aten.scatter", "aten.scatter_add", "aten.index_add", "aten.index_copy", "aten.scatter_reduce",
-      "aten.masked_scatter", "aten.index_fill", "aten.select_scatter", "aten.slice_scatter", "aten.put",
-      "aten.diagonal", "aten.diag_embed", "aten.take")  # fmt: skip
-def scatter(inference: Inference, node: Node) -> list[Axes]:
-    """Writing by number: nothing that takes part can grow."""
+@rule("aten.masked_scatter", "aten.put", "aten.take", "aten.diagonal", "aten.diag_embed")
+def by_number(inference: Inference, node: Node) -> list[Axes]:
+    """Entries in the order of the whole tensor, or along a diagonal: nothing that takes part can grow."""
     for value in node.inputs:
-        inference.lock_axes(value, node, "entries are written by number")
-    return [inference.fixed(node, v.shape, "entries are written by number") for v in node.outputs]
+        inference.lock_axes(value, node, "entries are counted through")
+    return [inference.fixed(node, v.shape, "entries are counted through") for v in node.outputs]
 
 
 @rule("aten.tril", "aten.triu", flow=Flow.PASS)

@@ -22,17 +22,18 @@ def linear(inference: Inference, node: Node) -> list[Axes]:
 def addmm(inference: Inference, node: Node) -> list[Axes]:
     """A bias plus a product."""
     a, b = (node["mat1"], node["mat2"]) if node.op.startswith("aten.addmm") else (node["batch1"], node["batch2"])
-    return [inference.broadcast(node, [_product(inference, node, a, b), inference.of(node["self"])])]
+    return [inference.broadcast(node, [matrix_product(inference, node, a, b), inference.of(node["self"])])]
 
 
-@rule("aten.mm", "aten.bmm", "aten.matmul", "aten.mv", "aten.dot", "aten.__matmul__", flow=Flow.CONTRACT)
+@rule("aten.mm", "aten.bmm", "aten.matmul", "aten.mv", "aten.dot", "aten.__matmul__", "aten.linalg_matmul", flow=Flow.CONTRACT)
 def matmul(inference: Inference, node: Node) -> list[Axes]:
     """The last axis of the first operand against the last but one of the second; leading axes side by side."""
     first, second = node.inputs[:2]
-    return [_product(inference, node, first, second)]
+    return [matrix_product(inference, node, first, second)]
 
 
-def _product(inference: Inference, node: Node, a: Value, b: Value) -> Axes:
+def matrix_product(inference: Inference, node: Node, a: Value, b: Value) -> Axes:
+    """The axes of the product of two values, as of `a @ b`."""
     inference.contract(node, (a, len(a.shape) - 1), (b, max(len(b.shape) - 2, 0)))
     left, right = inference.of(a), inference.of(b)
     batch = inference.broadcast(node, [left[:-2], right[:-2]])
@@ -78,7 +79,7 @@ def _expand(text: str, rank: int) -> list[str]:
     return [*before, *(f"...{i}" for i in range(hidden, 0, -1)), *after]
 
 
-@rule("aten.bilinear")
+@rule("aten.bilinear", flow=Flow.OPAQUE)
 def bilinear(inference: Inference, node: Node) -> list[Axes]:
     """y[..., o] = sum_ij a[..., i] W[o, i, j] b[..., j]"""
     a, b, weight, bias = node["input1"], node["input2"], node["weight"], node["bias"]

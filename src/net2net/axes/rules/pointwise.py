@@ -18,10 +18,10 @@ _ZERO_AT_ZERO = (
     "aten.rrelu", "aten.asinh", "aten.atan", "aten.sinh", "aten.nan_to_num", "aten.hardshrink", "aten.softshrink",
 )  # fmt: skip
 _OTHERS = (
-    "aten.where", "aten.masked_fill", "aten.logical_not", "aten.sigmoid", "aten.exp", "aten.log", "aten.softplus",
+    "aten.logical_not", "aten.sigmoid", "aten.exp", "aten.log", "aten.softplus",
     "aten.hardsigmoid", "aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.clip", "aten.zero", "aten.fill",
-    "aten.zeros_like", "aten.ones_like", "aten.full_like", "aten.empty_like", "aten.rand_like", "aten.randn_like",
-    "aten.bernoulli", "aten.log_sigmoid", "aten.threshold", "aten.pow", "aten.lerp", "aten.rsqrt", "aten.__and__",
+    
+    "aten.bernoulli", "aten.log_sigmoid", "aten.threshold", "aten.lerp", "aten.rsqrt", "aten.__and__",
     "aten.__or__", "aten.bitwise_not", "aten.floor_divide", "aten.remainder", "aten.isin", "aten.bucketize",
 )  # fmt: skip
 
@@ -37,6 +37,29 @@ rule(*_COPIES, flow=Flow.PASS)(pointwise)
 rule(*_ZERO_AT_ZERO, flow=Flow.ZERO)(pointwise)
 rule("aten.add", "aten.sub", "aten.rsub", "aten.__iadd__", "aten.__isub__", flow=Flow.SUM)(pointwise)
 rule("aten.mul", "aten.div", "aten.true_divide", "aten.multiply", "aten.divide", flow=Flow.PRODUCT)(pointwise)
+
+
+@rule("aten.pow", flow=lambda node: Flow.ZERO if _is_number(node.get("exponent"), positive=True) else Flow.OPAQUE)
+def power(inference: Inference, node: Node) -> list[Axes]:
+    """A power; 0 stays 0 where the exponent is a number above 0."""
+    return [inference.broadcast(node, [inference.of(v) for v in node.inputs])]
+
+
+def _chosen(node: Node) -> Flow:
+    """A choice between tensors, or between a tensor and 0, passes units on; any other number is a unit's own."""
+    numbers = [node.get(name) for name in ("self", "other", "value")]
+    return Flow.OPAQUE if any(_is_number(n) and n != 0 for n in numbers) else Flow.PASS
+
+
+@rule("aten.where", "aten.masked_fill", flow=_chosen)
+def where(inference: Inference, node: Node) -> list[Axes]:
+    """One of two tensors, entry by entry."""
+    axes = inference.broadcast(node, [inference.of(v) for v in node.inputs])
+    return [axes] * len(node.outputs)
+
+
+def _is_number(value: object, positive: bool = False) -> bool:
+    return isinstance(value, (int, float)) and (value > 0 or not positive)
 
 
 @rule("aten.copy_", flow=Flow.OPAQUE)

@@ -58,7 +58,7 @@ def maximum(inference: Inference, node: Node) -> list[Axes]:
     """Unchanged by copies. With two operands it is pointwise; with a dimension it also gives positions."""
     if node.get("other") is not None:
         return [inference.broadcast(node, [inference.of(v) for v in node.inputs])]
-    kind = "max" if len(node.outputs) == 1 else "positions"
+    kind = "positions" if any(inference.is_read(v) for v in node.outputs[1:]) else "max"
     if kind == "positions":
         inference.lock_axes(node["self"], node, "positions along it are compared", _dims(node))
     inference.reduce(node, node["self"], _dims(node), kind)
