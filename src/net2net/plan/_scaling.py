@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from net2net.axes import Atom, Flow, Inference, flow_of, stored_gain
 from net2net.capture import Node, Value
 from net2net.plan._region import Mask, region_of
-from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, makes_zeros, merged, passed_by, shifts_of, summed_at
+from net2net.plan._trace import (
+    NotPossible,
+    axes_with,
+    carries,
+    factors_of,
+    makes_zeros,
+    merged,
+    passed_by,
+    shifts_of,
+    summed_at,
+)
 
 
 @dataclass

@@ -8,7 +8,17 @@ from typing import Literal
 from net2net.axes import Atom, Flow, Inference, atoms, flow_of, resolve
 from net2net.capture import Node, Value
 from net2net.plan._region import Mask, region_of
-from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, makes_zeros, merged, passed_by, shifts_of, summed_at
+from net2net.plan._trace import (
+    NotPossible,
+    axes_with,
+    carries,
+    factors_of,
+    makes_zeros,
+    merged,
+    passed_by,
+    shifts_of,
+    summed_at,
+)
 
 State = Literal["zero", "mean"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.axes._terms import UNIT, lock, product, unify
 from net2net.axes.rules.linear import matrix_product
@@ -81,7 +83,7 @@ def kron(inference: Inference, node: Node) -> list[Axes]:
 def chain(inference: Inference, node: Node) -> list[Axes]:
     """Matrices one after the other: each pair of neighbours shares the axis between them."""
     values = node.inputs
-    for a, b in zip(values, values[1:], strict=False):
+    for a, b in pairwise(values):
         inference.contract(node, (a, len(a.shape) - 1), (b, 0))
     return [(*inference.of(values[0])[:-1], *inference.of(values[-1])[1:])]
 

@@ -25,7 +25,16 @@ def addmm(inference: Inference, node: Node) -> list[Axes]:
     return [inference.broadcast(node, [matrix_product(inference, node, a, b), inference.of(node["self"])])]
 
 
-@rule("aten.mm", "aten.bmm", "aten.matmul", "aten.mv", "aten.dot", "aten.__matmul__", "aten.linalg_matmul", flow=Flow.CONTRACT)
+@rule(
+    "aten.mm",
+    "aten.bmm",
+    "aten.matmul",
+    "aten.mv",
+    "aten.dot",
+    "aten.__matmul__",
+    "aten.linalg_matmul",
+    flow=Flow.CONTRACT,
+)
 def matmul(inference: Inference, node: Node) -> list[Axes]:
     """The last axis of the first operand against the last but one of the second; leading axes side by side."""
     first, second = node.inputs[:2]
