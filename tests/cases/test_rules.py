@@ -199,3 +199,45 @@ def test_every_sum_of_products_grows(kind: str, how: str | None) -> None:
     torch.manual_seed(0)
     net = trained(Product(kind))
     grows(net, {"a": 13}, drawn(3, 4), (drawn(3, 4, seed=1),), how)
+
+
+@pytest.mark.parametrize("size", [11, 15, 24])
+def test_weight_norm_passes_new_inputs_that_are_zero(size: int) -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Linear(4, 8), nn.ReLU(), norm(nn.Linear(8, 7)), nn.ReLU(), norm(nn.Linear(7, 3))
+    ).double()  # fmt: skip
+    grows(net, {"0": size}, drawn(5, 4), (drawn(9, 4, seed=1),))
+    grows(net, {"2": size}, drawn(5, 4), (drawn(9, 4, seed=1),))
+
+
+@pytest.mark.parametrize("how", [None, "split"])
+def test_a_slope_of_every_channel(how: str | None) -> None:
+    net = trained(nn.Sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 2)))
+    grows(net, {"0": 11}, drawn(3, 4), (drawn(9, 4, seed=1),), how)
+
+
+class Spectral(nn.Module):
+    """Filters of frequencies in space, channel by channel."""
+
+    def __init__(self, n: int = 6) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(2, n, 1), nn.Conv2d(n, 2, 1)
+        self.gain = nn.Parameter(torch.rand(n, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.fft.rfft2(self.a(x)) * self.gain
+        return self.b(torch.fft.irfft2(h, s=x.shape[-2:]))
+
+
+@pytest.mark.parametrize("how", [None, "split"])
+def test_channels_pass_a_fourier_transform_in_space(how: str | None) -> None:
+    grows(trained(Spectral()), {"a": 11}, drawn(3, 2, 4, 6), (drawn(3, 2, 4, 6, seed=1),), how)
+
+
+def test_a_maximum_whose_positions_nobody_reads() -> None:
+    net = trained(Between(lambda m, x: m.b(m.a(x).max(1, keepdim=True)[0]), a=nn.Linear(4, 6), b=nn.Linear(1, 2)))
+    grows(net, {"a": 11}, drawn(3, 4), (drawn(50, 4, seed=1),))
+    net = trained(Between(lambda m, x: m.b(m.a(x).max(1)[1][:, None] + 0.5), a=nn.Linear(4, 6), b=nn.Linear(1, 2)))
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(net, {"a": 11}, drawn(3, 4)), "positions")

@@ -8,6 +8,7 @@ from net2net.axes._inference import (
     Normalisation,
     Reduction,
     flow_of,
+    has_rule,
     infer,
     rule,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Term",
     "atoms",
     "flow_of",
+    "has_rule",
     "head",
     "infer",
     "lock",

@@ -14,6 +14,7 @@ from net2net.plan._trace import (
     factors_of,
     makes_zeros,
     merged,
+    multiplied,
     passed_by,
     shifts_of,
     summed_at,
@@ -118,7 +119,7 @@ class Scaling:
             for value in inputs:
                 self._trace(value, atom, node, power)
         elif flow is Flow.PRODUCT:
-            self._first_possible(inputs[:1] if "div" in node.op else inputs, atom, node, power)
+            self._first_possible(multiplied(node, inputs), atom, node, power)
         elif flow is Flow.AFFINE:
             gain, shift = node.get("weight"), node.get("bias")
             if gain is None:

@@ -15,6 +15,7 @@ from net2net.plan._trace import (
     factors_of,
     makes_zeros,
     merged,
+    multiplied,
     passed_by,
     shifts_of,
     summed_at,
@@ -126,7 +127,7 @@ class Silence:
         elif flow is Flow.PRODUCT:
             if state == "mean" and len(inputs) != 1:
                 raise NotPossible(f"{node.where} multiplies unit by unit, which doesn't keep a mean")
-            self._any(inputs[:1] if "div" in node.op else sorted(inputs, key=is_parameter), state, node)
+            self._any(sorted(multiplied(node, inputs), key=is_parameter), state, node)
         elif flow is Flow.AFFINE:
             self._through_norm(node, state)
         elif flow is Flow.CONTRACT:

@@ -160,6 +160,8 @@ class Sites:
                 continue
             done.add(self._carry(site, left, atom, needs))
         for reduction in self.reductions[atom]:
+            if reduction.kind == "norm":
+                raise NotPossible(f"{reduction.node.where} takes a norm over it, in which copies would count twice")
             if reduction.kind == "sum":
                 scaling = Scaling(self.inference)
                 scaling.along(reduction.value, atom, reduction.node)
@@ -213,7 +215,7 @@ class Sites:
             if norm.shift is not None:
                 silence.require(norm.shift, "zero")
         for reduction in self.reductions[atom]:
-            if reduction.kind not in ("mean", "sum"):
+            if reduction.kind not in ("mean", "sum", "norm"):
                 raise NotPossible(f"{reduction.node.where} compares or averages all its units")
             silence.require(reduction.value, "mean" if reduction.kind == "mean" else "zero")
         contracted = self.contracted(atom)

@@ -53,7 +53,16 @@ def only_summed(inference: Inference, value: Value, axis: int, atom: Atom) -> bo
     return True
 
 
-_JOINS = ("aten.cat", "aten.concat", "aten.concatenate", "aten.stack")
+_JOINS = (
+    "aten.cat",
+    "aten.concat",
+    "aten.concatenate",
+    "aten.stack",
+    "aten.vstack",
+    "aten.hstack",
+    "aten.column_stack",
+    "aten.dstack",
+)
 _MERGED = {  # operations that put units of several operands in one place
     "aten.where": ("self", "other"), "aten.masked_fill": ("self", "value"), "aten.index_put": ("self", "values"),
     "aten.index_add": ("self", "source"), "aten.index_copy": ("self", "source"),
@@ -72,6 +81,13 @@ def merged(node: Node) -> list[Value]:
 def passed_by(node: Node) -> list[Value]:
     """What an operation that passes units on takes them from; a second operand may only lend its shape or dtype."""
     return merged(node) or (node.inputs if node.op in _JOINS else node.inputs[:1])
+
+
+def multiplied(node: Node, operands: list[Value]) -> list[Value]:
+    """Of the operands of a product, those that scale it: not what it is divided by, nor what is brought to norm 1."""
+    if "div" in node.op:
+        return operands[:1]
+    return operands[-1:] if node.op == "aten._weight_norm" else operands
 
 
 def makes_zeros(node: Node) -> bool:

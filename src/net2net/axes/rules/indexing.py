@@ -33,6 +33,8 @@ def embedding_bag(inference: Inference, node: Node) -> list[Axes]:
 def index_select(inference: Inference, node: Node) -> list[Axes]:
     """Places of one axis, by number."""
     axes = list(inference.of(node["self"]))
+    if not axes:
+        return [()]
     dim = node["dim"] % len(axes)
     lock(axes[dim], f"its places are looked up by number ({node.where})")
     axes[dim] = inference.of(node["index"])[0] if node["index"].shape else inference.fresh(1)

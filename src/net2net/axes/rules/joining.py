@@ -9,11 +9,18 @@ from net2net.axes._terms import Term, concat, lock, split, unify
 from net2net.capture import Node
 
 
-@rule("aten.cat", "aten.concat", "aten.concatenate", flow=Flow.PASS)
+_FIXED_DIMS = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
+
+
+@rule("aten.cat", "aten.concat", "aten.concatenate", *_FIXED_DIMS, flow=Flow.PASS)
 def cat(inference: Inference, node: Node) -> list[Axes]:
     """One axis is the concatenation, the others are shared."""
+    if any(len(v.shape) < len(node.output.shape) and v.shape != (0,) for v in node["tensors"]):
+        for value in node["tensors"]:
+            inference.lock_axes(value, node, "tensors with too few axes are joined")
+        return [inference.fixed(node, node.output.shape, "tensors with too few axes are joined")]
     values = [v for v in node["tensors"] if len(v.shape) == len(node.output.shape)]
-    dim = node["dim"] % len(node.output.shape)
+    dim = _FIXED_DIMS.get(node.op, node.get("dim", 0)) % len(node.output.shape)
     parts = [inference.of(v)[dim] for v in values]
     others = [(*axes[:dim], *axes[dim + 1 :]) for axes in map(inference.of, values)]
     shared = inference.broadcast(node, others)
@@ -46,6 +53,8 @@ def _parts(inference: Inference, node: Node, sizes: Sequence[int], equal: bool) 
     "aten.split_with_sizes",
     "aten.tensor_split",
     "aten.unsafe_chunk",
+    "aten.unsafe_split",
+    "aten.split_with_sizes_copy",
     flow=Flow.PASS,
 )
 def split_(inference: Inference, node: Node) -> list[Axes]:
@@ -56,7 +65,7 @@ def split_(inference: Inference, node: Node) -> list[Axes]:
     return _parts(inference, node, sizes, equal=not listed)
 
 
-@rule("aten.unbind", flow=Flow.PASS)
+@rule("aten.unbind", "aten.unbind_copy", flow=Flow.PASS)
 def unbind(inference: Inference, node: Node) -> list[Axes]:
     """Every place of an axis becomes a tensor of its own."""
     axes = inference.of(node["self"])
@@ -74,7 +83,7 @@ def select(inference: Inference, node: Node) -> list[Axes]:
     return [(*axes[:dim], *axes[dim + 1 :])]
 
 
-@rule("aten.slice", "aten.narrow", flow=Flow.PASS)
+@rule("aten.slice", "aten.narrow", "aten.narrow_copy", flow=Flow.PASS)
 def slice_(inference: Inference, node: Node) -> list[Axes]:
     """A stretch of an axis; with a step, places are picked by number."""
     x, out = node["self"], node.output

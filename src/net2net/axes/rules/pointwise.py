@@ -9,7 +9,9 @@ from net2net.capture import Node
 _COPIES = (
     "aten.clone", "aten.contiguous", "aten.to", "aten._to_copy", "aten.detach", "aten.detach_", "aten.alias",
     "aten.lift_fresh_copy", "aten.type_as", "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout",
-    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh", "aten.view_as",
+    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh", "aten.view_as", "aten.alias_copy",
+    "aten.real", "aten.imag", "aten.conj", "aten.resolve_conj", "aten.resolve_neg", "aten.chalf",
+    "aten.feature_alpha_dropout",
 )  # fmt: skip
 _ZERO_AT_ZERO = (
     "aten.relu", "aten.relu6", "aten.gelu", "aten.silu", "aten.tanh", "aten.abs", "aten.sin", "aten.hardswish",
@@ -22,7 +24,9 @@ _OTHERS = (
     "aten.hardsigmoid", "aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.clip", "aten.zero", "aten.fill",
     
     "aten.bernoulli", "aten.log_sigmoid", "aten.threshold", "aten.lerp", "aten.rsqrt", "aten.__and__",
-    "aten.__or__", "aten.bitwise_not", "aten.floor_divide", "aten.remainder", "aten.isin", "aten.bucketize",
+    "aten.__or__", "aten.bitwise_not", "aten.floor_divide", "aten.remainder", "aten.isin", "aten.bucketize", "aten.eq", "aten.ne", "aten.lt", "aten.le", "aten.gt", "aten.ge",
+    "aten.gcd", "aten.lcm", "aten.heaviside", "aten.copysign", "aten.isclose", "aten.isreal", "aten.special_ndtr",
+    "aten.complex", "aten.polar",
 )  # fmt: skip
 
 
@@ -35,7 +39,7 @@ def pointwise(inference: Inference, node: Node) -> list[Axes]:
 
 rule(*_COPIES, flow=Flow.PASS)(pointwise)
 rule(*_ZERO_AT_ZERO, flow=Flow.ZERO)(pointwise)
-rule("aten.add", "aten.sub", "aten.rsub", "aten.__iadd__", "aten.__isub__", flow=Flow.SUM)(pointwise)
+rule("aten.add", "aten.sub", "aten.rsub", "aten.subtract", "aten.__iadd__", "aten.__isub__", flow=Flow.SUM)(pointwise)
 rule("aten.mul", "aten.div", "aten.true_divide", "aten.multiply", "aten.divide", flow=Flow.PRODUCT)(pointwise)
 
 

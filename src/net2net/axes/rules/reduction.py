@@ -76,7 +76,18 @@ def variance(inference: Inference, node: Node) -> list[Axes]:
     return _without(inference, node, _dims(node))
 
 
-@rule("aten.prod", "aten.norm", "aten.linalg_vector_norm", "aten.logsumexp", "aten.argmax", "aten.argmin",
+@rule("aten.norm", "aten.linalg_vector_norm")
+def norm(inference: Inference, node: Node) -> list[Axes]:
+    """Zeros leave a norm as it is, copies don't."""
+    power = node.get("p", node.get("ord"))
+    if power is None or (isinstance(power, (int, float)) and power > 0):
+        inference.reduce(node, node["self"], _dims(node), "norm")
+    else:
+        inference.lock_axes(node["self"], node, "a norm that counts its places", _dims(node))
+    return _without(inference, node, _dims(node))
+
+
+@rule("aten.prod", "aten.logsumexp", "aten.argmax", "aten.argmin",
       "aten.nansum", "aten.median", "aten.count_nonzero", "aten.mode", "aten.nanmean", "aten.quantile")  # fmt: skip
 def other_reduction(inference: Inference, node: Node) -> list[Axes]:
     """Depends on how many units there are."""
@@ -86,18 +97,28 @@ def other_reduction(inference: Inference, node: Node) -> list[Axes]:
 
 @rule("aten.softmax", "aten.log_softmax", "aten._softmax", "aten._log_softmax", "aten.special_softmax",
       "aten.softmin", "aten.cumsum", "aten.cumprod", "aten.logcumsumexp", "aten.cummax", "aten.cummin",
-      "aten._safe_softmax", "aten.renorm")  # fmt: skip
+      "aten._safe_softmax")  # fmt: skip
 def along(inference: Inference, node: Node) -> list[Axes]:
     """Every entry depends on all entries of the axis."""
     inference.lock_axes(node["self"], node, "every entry depends on all others along it", _dims(node))
     return [inference.of(node["self"])] * len(node.outputs)
 
 
+@rule("aten.renorm")
+def renorm(inference: Inference, node: Node) -> list[Axes]:
+    """Every place of one axis is brought to a largest norm over all the others."""
+    x = node["self"]
+    dims = [d for d in range(len(x.shape)) if d != node["dim"] % len(x.shape)]
+    inference.lock_axes(x, node, "a norm over it", dims)
+    return [inference.of(x)]
+
+
 @rule("aten.topk", "aten.sort", "aten.argsort", "aten.kthvalue", "aten.msort")
 def ordered(inference: Inference, node: Node) -> list[Axes]:
     """Entries compete along the axis."""
     x = node["self"]
-    dim = (node.get("dim") if node.get("dim") is not None else -1) % max(len(x.shape), 1)
+    last = -1 if node.op != "aten.msort" else 0
+    dim = (node.get("dim") if node.get("dim") is not None else last) % max(len(x.shape), 1)
     inference.lock_axes(x, node, "entries compete along it", [dim])
     result = []
     for value in node.outputs:

@@ -43,23 +43,30 @@ def reshape_axes(axes: Axes, before: Sequence[int], after: Sequence[int], why: s
 
 @rule(
     "aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.squeeze",
-    "aten.unsqueeze", "aten._reshape_alias", "aten.ravel", "aten.view_copy",
+    "aten.unsqueeze", "aten._reshape_alias", "aten.ravel", "aten.view_copy", "aten.reshape_as", "aten.squeeze_copy",
+    "aten.unsqueeze_copy", "aten.atleast_1d", "aten.atleast_2d", "aten.atleast_3d",
     flow=Flow.PASS,
 )  # fmt: skip
 def reshape(inference: Inference, node: Node) -> list[Axes]:
     """Row-major: a block of axes is flattened, or one axis is seen as several."""
-    x = node.inputs[0]
-    return [reshape_axes(inference.of(x), x.shape, node.output.shape, node.where)]
+    if len(node.outputs) > 1:  # of a list of tensors
+        pairs = list(zip(node.inputs, node.outputs, strict=True))
+    else:
+        pairs = [(node.inputs[0], node.output)]
+    result = [reshape_axes(inference.of(x), x.shape, out.shape, node.where) for x, out in pairs]
+    if node.get("other") is not None:  # it lends its shape, and keeps it
+        inference.broadcast(node, [result[0], inference.of(node["other"])])
+    return result
 
 
-@rule("aten.permute", flow=Flow.PASS)
+@rule("aten.permute", "aten.permute_copy", flow=Flow.PASS)
 def permute(inference: Inference, node: Node) -> list[Axes]:
     """Axes in another order."""
     axes = inference.of(node["self"])
     return [tuple(axes[d] for d in node["dims"])]
 
 
-@rule("aten.transpose", "aten.swapaxes", "aten.swapdims", flow=Flow.PASS)
+@rule("aten.transpose", "aten.swapaxes", "aten.swapdims", "aten.transpose_copy", flow=Flow.PASS)
 def transpose(inference: Inference, node: Node) -> list[Axes]:
     """Two axes change places."""
     axes = list(inference.of(node["self"]))
@@ -68,7 +75,7 @@ def transpose(inference: Inference, node: Node) -> list[Axes]:
     return [tuple(axes)]
 
 
-@rule("aten.t", "aten.numpy_T", "aten.mT", "aten.adjoint", flow=Flow.PASS)
+@rule("aten.t", "aten.numpy_T", "aten.mT", "aten.mH", "aten.matrix_H", "aten.adjoint", "aten.t_copy", flow=Flow.PASS)
 def t(inference: Inference, node: Node) -> list[Axes]:
     """The last two axes change places (all of them, for `.T`)."""
     axes = inference.of(node["self"])
@@ -91,7 +98,7 @@ def movedim(inference: Inference, node: Node) -> list[Axes]:
     return [tuple(axes[d] for d in order)]
 
 
-@rule("aten.expand", "aten.expand_as", "aten.broadcast_to", flow=Flow.PASS)
+@rule("aten.expand", "aten.expand_as", "aten.broadcast_to", "aten.expand_copy", flow=Flow.PASS)
 def expand(inference: Inference, node: Node) -> list[Axes]:
     """Axes of size 1 are stretched; all entries along a stretched axis are equal, so it may grow freely."""
     axes, x, out = inference.of(node["self"]), node["self"], node.output.shape
