@@ -1,4 +1,4 @@
-"""Every ATen operation that torch's functions, methods and modules become: it has a rule, or the docs list it as unknown.
+"""Every ATen operation that torch's functions, methods and modules become: it has a rule, or is listed in the docs.
 
 A rule is tested by running it: its operation stands alone between stored tensors and readers of its results, every
 dimension that the rule leaves free grows, and the student computes what the teacher does.

@@ -8,7 +8,6 @@ from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.axes._terms import Term, concat, lock, split, unify
 from net2net.capture import Node
 
-
 _FIXED_DIMS = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
 
 

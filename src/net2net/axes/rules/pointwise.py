@@ -9,8 +9,8 @@ from net2net.capture import Node
 _COPIES = (
     "aten.clone", "aten.contiguous", "aten.to", "aten._to_copy", "aten.detach", "aten.detach_", "aten.alias",
     "aten.lift_fresh_copy", "aten.type_as", "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout",
-    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh", "aten.view_as", "aten.alias_copy",
-    "aten.real", "aten.imag", "aten.conj", "aten.resolve_conj", "aten.resolve_neg", "aten.chalf",
+    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh", "aten.view_as",
+    "aten.alias_copy", "aten.real", "aten.imag", "aten.conj", "aten.resolve_conj", "aten.resolve_neg", "aten.chalf",
     "aten.feature_alpha_dropout",
 )  # fmt: skip
 _ZERO_AT_ZERO = (
@@ -24,7 +24,9 @@ _OTHERS = (
     "aten.hardsigmoid", "aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.clip", "aten.zero", "aten.fill",
     
     "aten.bernoulli", "aten.log_sigmoid", "aten.threshold", "aten.lerp", "aten.rsqrt", "aten.__and__",
-    "aten.__or__", "aten.bitwise_not", "aten.floor_divide", "aten.remainder", "aten.isin", "aten.bucketize", "aten.eq", "aten.ne", "aten.lt", "aten.le", "aten.gt", "aten.ge",
+    "aten.__or__", "aten.bitwise_not", "aten.floor_divide", "aten.remainder",
+    "aten.isin", "aten.bucketize",
+    "aten.eq", "aten.ne", "aten.lt", "aten.le", "aten.gt", "aten.ge",
     "aten.gcd", "aten.lcm", "aten.heaviside", "aten.copysign", "aten.isclose", "aten.isreal", "aten.special_ndtr",
     "aten.complex", "aten.polar",
 )  # fmt: skip
