@@ -15,7 +15,22 @@ from net2net._initialise import initial_values
 from net2net._room import require_room
 from net2net._scales import with_scales
 from net2net.apply import grow_state
-from net2net.build import Blueprint, EpsError, Mismatch, NewSizes, Trial, compare, draft, fill
+from net2net.build import (
+    Blueprint,
+    EpsError,
+    Fit,
+    Mismatch,
+    NewSizes,
+    Setting,
+    Trial,
+    Verdict,
+    compare,
+    draft,
+    fill,
+    numbers_in,
+    pretrained_in,
+    settings_of,
+)
 from net2net.capture import Inputs, Methods, capture, structural_copy
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
@@ -152,6 +167,7 @@ class _Designer:
             raise SizeError("nothing would grow: every size asked for is the size that is there. Ask for more.")
         new_sizes = NewSizes(self.analysis.sites, dict(wanted.values()))
         blueprint, constants = self.first_fitting(plan, new_sizes)
+        plan = replace(plan, changed={**plan.changed, **blueprint.changed(self.model)})
         plan = resize_unread(plan, blueprint.resized, self.analysis.sites)
         return compensate(plan, self.analysis.sites, constants), blueprint, new_sizes
 
@@ -199,15 +215,14 @@ class _Designer:
         """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
         reasons: list[str] = []
         advice = ""
-        known = set(eps_changes(self.model, plan))
         trial = Trial(self.model, self.inputs)
+        numbers = numbers_in(self.model, sizes, dict(pretrained_in(self.model)))
+        start = settings_of(plan.changed, numbers)
         for blueprint in draft(self.model, plan, sizes):
-            failure = trial.failure(structural_copy(blueprint.model))
+            fitting = _Fitting(self.model, self.inputs, plan, sizes, blueprint, trial)
             try:
-                if failure is not None:
-                    raise (Mismatch if failure.about_sizes else CouplingError)(str(failure))
-                graph = capture(blueprint.model, self.inputs)
-                return blueprint, compare(sizes, graph, known, blueprint.buffers)
+                fitted = blueprint.having(Fit(numbers, fitting.judge).find(start))
+                return fitted, fitting.constants(fitted)
             except GrowthError as error:
                 reasons.append(str(error).splitlines()[0])
                 if isinstance(error, Mismatch):
@@ -219,6 +234,42 @@ class _Designer:
             f"{advice}Grow the dimensions that it ties together by the same factor, or build the bigger model yourself "
             "and use net2net.transfer."
         )
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """Judges drafts of a student by a trial, and by an export where the trial passes."""
+
+    model: nn.Module
+    inputs: Inputs
+    plan: Plan
+    sizes: NewSizes
+    blueprint: Blueprint
+    trial: Trial
+
+    def judge(self, settings: tuple[Setting, ...]) -> Verdict:
+        """How far the draft with some numbers set anew comes."""
+        drafted = self.blueprint.having(settings)
+        failure = self.trial.failure(structural_copy(drafted.model))
+        if failure is not None:
+            error = (Mismatch if failure.about_sizes else CouplingError)(str(failure))
+            return Verdict((0, failure.steps), (failure.module,), error)
+        try:
+            self.constants(drafted)
+        except Mismatch as error:
+            return Verdict((1, error.index), error.modules, error, exported=True)
+        except GrowthError as error:
+            return Verdict((1, -1), (), error, exported=True)
+        return Verdict((2, 0), exported=True)
+
+    def constants(self, drafted: Blueprint) -> list[Constant]:
+        """The constants of a draft that differ from the teacher's.
+
+        Raises:
+            GrowthError: it doesn't compute what the plan expects.
+        """
+        known = set(eps_changes(self.model, self.plan))
+        return compare(self.sizes, capture(drafted.model, self.inputs), known, self.blueprint.buffers)
 
 
 def warn_of_twins(plan: Plan, options: WidthOptions) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from net2net.axes import readers
@@ -19,7 +19,14 @@ _COPIES = (
 
 
 class Mismatch(GrowthError):
-    """The student's operations are not the teacher's at the new sizes. Says where."""
+    """The student's operations are not the teacher's at the new sizes. Says where.
+
+    `index` counts the operations that are right, `modules` are those of all that aren't.
+    """
+
+    def __init__(self, message: str, index: int = 0, modules: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.index, self.modules = index, modules
 
 
 def compare(
@@ -45,18 +52,30 @@ def compare(
     teacher = sizes.inference.graph
     constants = _of_buffers(teacher, buffers or {})
     ours, theirs = operations(teacher), operations(student)
+    wrong = [(i, before, text) for i, (before, text) in enumerate(_wrong(sizes, ours, theirs)) if text]
+    if wrong:
+        modules = tuple(dict.fromkeys(before.module for _, before, _ in wrong))
+        raise Mismatch(wrong[0][2], wrong[0][0], modules)
+    if len(ours) != len(theirs):
+        raise Mismatch(f"the student runs {len(theirs)} operations, the teacher {len(ours)}", len(ours))
+    for before, after in zip(ours, theirs, strict=True):
+        constants.extend(_constants(before, after, known))
+    return constants
+
+
+def _wrong(sizes: NewSizes, ours: list[Node], theirs: list[Node]) -> Iterator[tuple[Node, str]]:
+    """Every operation of the teacher, with what is wrong about the student's; up to the first that is another."""
     for before, after in zip(ours, theirs, strict=False):
-        if before.op != after.op:
-            raise Mismatch(f"{before.where} became {after.op}")
+        text = ""
+        if before.op != after.op or len(before.outputs) != len(after.outputs):
+            yield before, f"{before.where} became {after.op}"
+            return
         for old, new in zip(before.outputs, after.outputs, strict=True):
             if sizes.shape(old) != new.shape:
-                raise Mismatch(f"{before.where} gives {list(new.shape)} where {list(sizes.shape(old))} is expected")
+                text = text or f"{before.where} gives {list(new.shape)} where {list(sizes.shape(old))} is expected"
         if before.op == "aten.group_norm" and after["num_groups"] != _groups(before, sizes):
-            raise Mismatch(f"{before.where} makes {after['num_groups']} groups of more channels")
-        constants.extend(_constants(before, after, known))
-    if len(ours) != len(theirs):
-        raise Mismatch(f"the student runs {len(theirs)} operations, the teacher {len(ours)}")
-    return constants
+            text = text or f"{before.where} makes {after['num_groups']} groups of more channels"
+        yield before, text
 
 
 def _groups(node: Node, sizes: NewSizes) -> int:

@@ -11,11 +11,20 @@ from net2net.axes._terms import unflatten
 from net2net.build._sizes import NewSizes
 from net2net.capture import Node
 
+_UPDATED = (
+    nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag, _ConvNd, _NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm,
+    nn.PReLU, nn.RNNBase, nn.RNNCellBase,
+)  # fmt: skip
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 
-def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> bool:
-    """Set the sizes of a standard layer whose tensors are already the student's. False if it is none.
+def is_updated(module: nn.Module) -> bool:
+    """Whether `update_layer` knows every size that a module keeps."""
+    return isinstance(module, _UPDATED)
+
+
+def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> None:
+    """Set the sizes of a standard layer whose tensors are already the student's.
 
     `node` is the teacher's operation of this layer, if it is in the graph: groups can only be read there.
     """
@@ -51,9 +60,16 @@ def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> bool:
         module._flat_weights = [getattr(module, n) for n in module._flat_weights_names]
     elif isinstance(module, nn.RNNCellBase):
         module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
-    else:
-        return False
-    return True
+    elif isinstance(module, nn.MultiheadAttention):
+        _update_attention(module)
+
+
+def _update_attention(module: nn.MultiheadAttention) -> None:
+    """The number of heads can't be read off the weights."""
+    module.embed_dim = module.kdim = module.vdim = module.out_proj.weight.shape[0]
+    if not module._qkv_same_embed_dim:
+        module.kdim, module.vdim = module.k_proj_weight.shape[1], module.v_proj_weight.shape[1]
+    module.head_dim = module.embed_dim // module.num_heads
 
 
 def _update_convolution(module: _ConvNd, node: Node | None, sizes: NewSizes) -> None:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from net2net.build._config import donors_of, unread_tensors
+from net2net.build._attributes import Setting, set_numbers
+from net2net.build._config import donors_of, numbers, unread_tensors
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
 from net2net.capture import devices_of, is_pretrained, structural_copy, without_memory
 from net2net.plan import Plan
 
-Setting = tuple[str, str, Any]  # module path, attribute, value
-
-_MAX_DRAFTS = 24
 _LAYER_OPS = (
     "aten.conv",
     "aten.batch_norm",
@@ -33,24 +30,39 @@ _LAYER_OPS = (
 class Blueprint:
     """A student without memory, on the teacher's device, and what made it.
 
-    `settings` are attributes of its modules, `donors` the Hugging Face models constructed at the new size, and
+    `settings` are numbers of its modules set anew, `donors` the Hugging Face models constructed at the new size, and
     `buffers` says by what factor buffers that their constructors compute have changed; `resized` are tensors that no
     operation reads and that a donor has at another size.
     """
 
     model: nn.Module
-    settings: list[Setting] = field(default_factory=list)
+    settings: tuple[Setting, ...] = ()
     donors: dict[str, nn.Module] = field(default_factory=dict)
     buffers: dict[str, float] = field(default_factory=dict)
     resized: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def having(self, settings: tuple[Setting, ...]) -> Blueprint:
+        """The same student with numbers set anew."""
+        model = structural_copy(self.model)
+        set_numbers(model, settings)
+        return replace(self, model=model, settings=settings)
+
+    def changed(self, teacher: nn.Module) -> dict[str, tuple[Any, Any]]:
+        """Every number of a module or a config that isn't the teacher's: {where it is: (old, new)}."""
+        found: dict[str, tuple[Any, Any]] = {s.number.place: (s.number.old, s.new) for s in self.settings}
+        for path, donor in self.donors.items():
+            before = dict(numbers(teacher.get_submodule(path).config))
+            for key, new in numbers(donor.config):
+                if key in before and before[key] != new:
+                    found[".".join(map(str, ([path] if path else []) + ["config", *key]))] = (before[key], new)
+        return found
 
 
 def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint]:
     """Candidate students without memory, the likeliest first.
 
-    An integer of a module is set anew where it equals a size that changes in the module's own operations. Where
-    it could mean several sizes there are several drafts; whoever reads them takes the first that computes the
-    shapes that the plan expects.
+    The sizes of torch's own layers are those of their tensors, and Hugging Face models are constructed anew; numbers
+    that other modules keep are the teacher's.
     """
     shapes = {name: tensor.shape for name, tensor in plan.tensors.items()}
     resized: dict[str, tuple[int, ...]] = {}
@@ -62,15 +74,12 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
 
     devices = devices_of(teacher)
     pretrained = dict(pretrained_in(teacher))
-    certain, open_choices = _settings(teacher, sizes, pretrained)
-    for picks in itertools.islice(itertools.product(*open_choices), _MAX_DRAFTS):
-        settings = certain + [s for pick in picks for s in pick]
-        for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan):
-            resized = _resized(teacher, donors, sizes)
-            student = structural_copy(teacher, bare)
-            _furnish(student, plan, sizes, settings, donors)
-            student = without_memory(student, devices)
-            yield Blueprint(student, settings, donors, changed_buffers(teacher, donors), resized)
+    for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan):
+        resized = _resized(teacher, donors, sizes)
+        student = structural_copy(teacher, bare)
+        _furnish(student, plan, sizes, (), donors)
+        student = without_memory(student, devices)
+        yield Blueprint(student, (), donors, changed_buffers(teacher, donors), resized)
 
 
 def fill(
@@ -110,7 +119,7 @@ def pretrained_in(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _furnish(
-    student: nn.Module, plan: Plan, sizes: NewSizes, settings: list[Setting], donors: dict[str, nn.Module]
+    student: nn.Module, plan: Plan, sizes: NewSizes, settings: tuple[Setting, ...], donors: dict[str, nn.Module]
 ) -> None:
     """Set the sizes and other attributes of a student that has its tensors."""
     for path, donor in donors.items():
@@ -122,8 +131,7 @@ def _furnish(
     nodes = {n.module: n for n in sizes.inference.graph.nodes if n.op.startswith(_LAYER_OPS)}
     for path, module in student.named_modules():
         update_layer(module, nodes.get(path), sizes)
-    for path, name, value in settings:
-        setattr(student.get_submodule(path), name, value)
+    set_numbers(student, settings)
     for path, attributes in plan.attributes.items():
         for name, number in attributes.items():
             setattr(student.get_submodule(path), name, number)
@@ -176,52 +184,3 @@ def _holds_tensors(value: Any) -> bool:
     if isinstance(value, (torch.Tensor, nn.Module)):
         return True
     return isinstance(value, (list, tuple)) and any(map(_holds_tensors, value))
-
-
-def _settings(
-    teacher: nn.Module, sizes: NewSizes, donors: Collection[str]
-) -> tuple[list[Setting], list[list[list[Setting]]]]:
-    """Attribute settings that are certain, and for each uncertain attribute of a class its alternatives."""
-    own, state = sizes.changes_by_module(), sizes.changes_in_state()
-    certain: list[Setting] = []
-    choices: dict[tuple[object, ...], list[list[Setting]]] = {}
-    for path, module in teacher.named_modules():
-        inside_donor = any(path == p or p == "" or path.startswith(p + ".") for p in donors)
-        if inside_donor or (type(module).__module__.startswith("torch.nn.modules") and _is_standard(module)):
-            continue
-        for name, value in vars(module).items():
-            if name.startswith("_") or name == "training" or _holds_tensors(value):
-                continue
-            options = _alternatives(value, own.get(path, {}), state.get(path, {}))
-            if len(options) == 1 and options[0] != value:
-                certain.append((path, name, options[0]))
-            elif len(options) > 1:
-                key = (type(module), name, repr(value), repr(options))
-                columns = choices.setdefault(key, [[] for _ in options])
-                for column, option in zip(columns, options, strict=True):
-                    column.append((path, name, option))
-    return certain, list(choices.values())
-
-
-def _is_standard(module: nn.Module) -> bool:
-    return not isinstance(module, (nn.MultiheadAttention, nn.Transformer)) and not any(True for _ in module.children())
-
-
-def _alternatives(value: Any, own: dict[int, set[int]], state: dict[int, set[int]]) -> list[Any]:
-    """What an attribute may become, the likeliest first."""
-    if isinstance(value, bool):
-        return [value]
-    if isinstance(value, int):
-        if value in own:
-            return sorted(own[value], key=lambda new: (new == value, new))
-        return sorted(state.get(value, {value}), key=lambda new: (new == value, new))
-    if isinstance(value, float):
-        for before, after in own.items():
-            for power in (-0.5, 0.5, -1.0):
-                if before > 1 and value == before**power:
-                    return sorted((new**power for new in after), key=lambda x: x != value)
-        return [value]
-    if isinstance(value, (list, tuple)) and value and all(isinstance(v, int) for v in value):
-        options = [_alternatives(v, own, state) for v in value]
-        return [type(value)(pick) for pick in itertools.islice(itertools.product(*options), 8)]
-    return [value]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from net2net.capture import Inputs, as_called, examples_of, plain_operations, without_memory
 
@@ -24,11 +25,13 @@ _LOGGERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_sha
 class Failure:
     """Why a draft's forward doesn't run: torch's words, and the path of the module whose forward it was in.
 
-    `about_sizes` is False where tensors are on different devices, which no size can help.
+    `steps` counts the operations that ran before; `about_sizes` is False where tensors are on different devices,
+    which no size can help.
     """
 
     reason: str
     module: str
+    steps: int = 0
     about_sizes: bool = True
 
     def __str__(self) -> str:
@@ -65,20 +68,31 @@ def _failure(draft: nn.Module, inputs: Inputs) -> Failure | None:
     def faked(tensor: torch.Tensor) -> torch.Tensor:
         return mode.from_tensor(tensor.detach() if device is None else tensor.detach().to(device))
 
+    counted = _Counted()  # type: ignore[no-untyped-call]
     try:
         for example in examples_of(inputs):
             args, kwargs = pytree.tree_map_only(torch.Tensor, faked, (example.args, example.kwargs))
-            with _mixed(mode), torch.no_grad(), plain_operations(), silent():
+            with _mixed(mode), torch.no_grad(), plain_operations(), silent(), counted:
                 as_called(draft, example)(*args, **kwargs)
             vars(draft).pop("forward", None)
     except Exception as error:  # whatever a forward says no with
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        return Failure(reason[0], _module_of(error.__traceback__, paths), "two devices" not in reason[0])
+        return Failure(reason[0], _module_of(error.__traceback__, paths), counted.steps, "two devices" not in reason[0])
     finally:
         vars(draft).pop("forward", None)
         for module, training in modes.items():
             module.training = training
     return None
+
+
+class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operations."""
+
+    steps = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.steps += 1
+        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
