@@ -39,7 +39,8 @@ def learning(grow: Callable[[WidthOptions], Growth], options: WidthOptions, anal
             continue
         if len(other.verification.dead or ()) < len(growth.verification.dead or ()):
             growth, options = other, replace(options, ways=ways)
-    if growth.verification.dead:
+    made = any(w.how != "split" for w in growth.plan.widenings)  # copies learn where what they copy does
+    if growth.verification.dead and (made or _frozen(growth)):
         warnings.warn(
             f"no gradient reaches the new entries of {', '.join(growth.verification.dead)} on the example inputs: "
             f"these new units don't learn. {_reason(growth)}",
@@ -71,8 +72,13 @@ def _stuck(growth: Growth, analysis: Analysis) -> list[str]:
     return found
 
 
-def _reason(growth: Growth) -> str:
+def _frozen(growth: Growth) -> bool:
+    """Whether all that is dead is frozen."""
     parameters = dict(growth.student.named_parameters())
-    if all(name in parameters and not parameters[name].requires_grad for name in growth.verification.dead or ()):
+    return all(name in parameters and not parameters[name].requires_grad for name in growth.verification.dead or ())
+
+
+def _reason(growth: Growth) -> str:
+    if _frozen(growth):
         return "They are in frozen layers. Unfreeze these, or don't grow them."
     return "Where the teacher's own units get none either (saturated, detached), theirs can't; else try another how=."
