@@ -241,3 +241,42 @@ def test_a_maximum_whose_positions_nobody_reads() -> None:
     grows(net, {"a": 11}, drawn(3, 4), (drawn(50, 4, seed=1),))
     net = trained(Between(lambda m, x: m.b(m.a(x).max(1)[1][:, None] + 0.5), a=nn.Linear(4, 6), b=nn.Linear(1, 2)))
     refused(net2net.FixedDimensionError, lambda: net2net.widen(net, {"a": 11}, drawn(3, 4)), "positions")
+
+
+class FrozenNorm(nn.Module):
+    """A norm that training left behind as constants."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.rand(n) + 0.5)
+        self.register_buffer("shift", torch.rand(n))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gain[:, None, None] + self.shift[:, None, None]
+
+
+@pytest.mark.parametrize("how", [None, "split"])
+@pytest.mark.parametrize("size", [9, 16, 23])
+def test_copies_of_a_unit_copy_its_constants(size: int, how: str | None) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), FrozenNorm(8), nn.ReLU(), nn.Conv2d(8, 4, 3)).double()
+    growth = grows(net, {"0": size}, drawn(2, 3, 6, 6), (drawn(3, 3, 6, 6, seed=1),), how)
+    assert growth.plan.widenings[0].how == "split"
+    source = growth.plan.widenings[0].units.source
+    assert torch.equal(growth.student[1].gain, net[1].gain[torch.from_numpy(source)])
+    refused(net2net.GrowthError, lambda: net2net.widen(net, {"0": size}, drawn(2, 3, 6, 6), how="zero_out"), "gain")
+
+
+def test_a_sum_over_constants_leaves_them_alone() -> None:
+    class Frozen(nn.Module):
+        def __init__(self, n: int = 6) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, n), nn.Linear(3, 2)
+            self.register_buffer("fixed", torch.randn(n, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b((self.a(x) @ self.fixed).tanh())
+
+    net, x = trained(Frozen()), drawn(3, 4)
+    growth = grows(net, {"a": 11}, x, (drawn(9, 4, seed=1),))
+    assert {tuple(row) for row in growth.student.fixed.tolist()} == {tuple(row) for row in net.fixed.tolist()}

@@ -9,6 +9,7 @@ from net2net.axes._inference import (
     Reduction,
     flow_of,
     has_rule,
+    holds_constants,
     infer,
     rule,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "flow_of",
     "has_rule",
     "head",
+    "holds_constants",
     "infer",
     "lock",
     "readers",

@@ -220,7 +220,7 @@ def infer(graph: Graph) -> Inference:
     """Relate the axes of every value of the graph. Operations with no rule lock the axes that they touch."""
     inference = Inference(graph, weights_of(graph))
     for name, value in graph.state.items():
-        constant = value.kind == "buffer" and not _is_statistic(value)
+        constant = value.kind == "buffer" and not value.saved and not _is_statistic(value)
         reason = f"the buffer '{name}' holds constants" if constant else None
         inference.axes[value] = tuple(inference.fresh(s, reason) for s in value.shape)
     for value in graph.inputs:
@@ -265,6 +265,11 @@ def _without_rule(inference: Inference, node: Node) -> list[Axes]:
     for value in node.inputs:
         inference.lock_axes(value, node, "an operation with no rule")
     return [inference.fixed(node, value.shape, "an operation with no rule") for value in node.outputs]
+
+
+def holds_constants(value: Value) -> bool:
+    """Whether a tensor is a saved buffer with numbers of its own, which copies of units copy and new units lack."""
+    return value.kind == "buffer" and value.saved and not _is_statistic(value)
 
 
 def _is_statistic(value: Value) -> bool:

@@ -16,6 +16,7 @@ class Value:
     """A tensor in the graph. `name` is the state-dict key of a parameter or buffer, else the graph's own name.
 
     `number` is the value of a constant with one entry, `data` the entries of a constant or of an example input.
+    `saved` says whether a buffer is part of the state dict.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Value:
     kind: Kind
     number: float | None = None
     data: torch.Tensor | None = None
+    saved: bool = True
     producer: Node | None = None
     consumers: list[Node] = field(default_factory=list)
 

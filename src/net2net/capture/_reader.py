@@ -77,6 +77,7 @@ class _Reader:
                 return self.state[name]
         value = Value(name, tuple(map(int, example.shape)), example.dtype, kind, self._number(spec, kind))
         if value.is_state:
+            value.saved = getattr(spec, "persistent", None) is not False
             self.state[name] = value
         elif kind == "input":
             value.data = given if isinstance(given, torch.Tensor) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from net2net.axes import Atom, Flow, Inference, flow_of, stored_gain
+from net2net.axes import Atom, Flow, Inference, flow_of, holds_constants, stored_gain
 from net2net.capture import Node, Value
 from net2net.plan._region import Mask, region_of
 from net2net.plan._trace import (
@@ -87,6 +87,8 @@ class Scaling:
             if self.wholes.setdefault(value.name, power) != power:
                 raise NotPossible(f"'{value.name}' would have to be multiplied and divided at once")
             return
+        if holds_constants(value):
+            raise NotPossible(f"the buffer '{value.name}' holds constants")
         axes = axes_with(self.inference, value, atom)
         if len(axes) != 1:
             raise NotPossible(f"'{value.name}' has the dimension on {len(axes)} axes")

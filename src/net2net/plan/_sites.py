@@ -9,7 +9,18 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from net2net.axes import Atom, Contraction, Flow, Inference, Normalisation, Reduction, atoms, flow_of, resolve
+from net2net.axes import (
+    Atom,
+    Contraction,
+    Flow,
+    Inference,
+    Normalisation,
+    Reduction,
+    atoms,
+    flow_of,
+    holds_constants,
+    resolve,
+)
 from net2net.capture import Value
 from net2net.plan._plan import Fresh
 from net2net.plan._region import Mask
@@ -89,7 +100,9 @@ class Sites:
         for site in self.contractions[atom]:
             value, axis = site.weight
             place = self.stored(value, axis, atom)
-            if place is not None and only_summed(self.inference, value, axis, atom) and self._alone(place, atom):
+            if place is None or holds_constants(self.inference.graph.state[place[0]]):
+                continue
+            if only_summed(self.inference, value, axis, atom) and self._alone(place, atom):
                 places.add(place)
         return places
 
@@ -204,6 +217,9 @@ class Sites:
         Raises:
             NotPossible: they would change the function wherever they are silenced.
         """
+        for value in self.inference.graph.state.values():
+            if holds_constants(value) and axes_with(self.inference, value, atom):
+                raise NotPossible(f"the buffer '{value.name}' holds constants, which new units have none of")
         silence = Silence(self.inference, atom)
         for norm in self.normalisations[atom]:
             if resolve(norm.term) is not atom:
