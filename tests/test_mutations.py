@@ -382,3 +382,31 @@ def test_liveness_catches_zeros_on_the_side_of_the_activations(monkeypatch: Patc
     with pytest.warns(net2net.Net2NetWarning, match="no gradient reaches"):
         growth = grow()
     assert growth.verification.passed and growth.verification.dead
+
+
+class _InTraining(nn.Module):
+    """Training runs a branch of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head, self.aux = nn.Linear(4, 8), nn.Linear(8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        z = torch.relu(self.body(x))
+        return (self.head(z), self.aux(z), z.mean(1)) if self.training else self.head(z)
+
+
+def test_without_train_mode_a_branch_of_training_is_missed(monkeypatch: Patch) -> None:
+    """One trace for the whole module, in eval mode, and a proof of eval mode alone: the student can't train."""
+    net, x = _InTraining().double(), torch.randn(5, 4, dtype=torch.float64)
+    with pytest.raises(net2net.GrowthError, match="averaged"):
+        net2net.widen(net, {"body": 12}, x)
+    monkeypatch.setattr("net2net.dimensions.with_train_mode", lambda model, examples: examples)
+    with pytest.raises(net2net.GrowthError, match="aux"):  # what nothing reads may share the axis
+        net2net.widen(net, {"body": 12}, x)
+    with pytest.raises(net2net.VerificationError, match="train mode"):
+        net2net.widen(net, {"body": 12}, x, unread="keep")
+    monkeypatch.setattr("net2net._proof._measure.MODES", ("eval",))
+    student = net2net.widen(net, {"body": 12}, x, unread="keep").student
+    with pytest.raises(RuntimeError):
+        student.train()(x)

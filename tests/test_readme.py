@@ -13,7 +13,7 @@ from zoo.huggingface import huggingface_models
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("idea", "widening", "deepening")]
+GUIDES = [ROOT / "docs" / f"{name}.md" for name in ("idea", "widening", "deepening", "verification")]
 
 
 def test_the_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,7 +25,8 @@ def test_the_example_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> No
     assert [names["student"][i].out_channels for i in (0, 3)] == [8, 20]  # type: ignore[index]
     printed = capsys.readouterr().out
     assert "dimension" in printed
-    assert float(printed.splitlines()[-1]) < 1e-5
+    assert printed.splitlines()[-1] == "('eval',)" and printed.splitlines()[-2].startswith("('eval', 'train') ")
+    assert float(printed.splitlines()[-2].split()[-1]) < 1e-5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

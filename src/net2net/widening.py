@@ -14,6 +14,7 @@ from net2net._arguments import require_request, require_teacher
 from net2net._initialise import initial_values
 from net2net._room import require_room
 from net2net._scales import with_scales
+from net2net._unread import apart_from_unread, with_notes
 from net2net.apply import grow_state
 from net2net.build import (
     Blueprint,
@@ -87,7 +88,9 @@ def widen(
     require_teacher(model, example_inputs)
     require_request(sizes, "sizes")
     analysis = analyze(model, example_inputs, methods=methods)
-    sizes_by_name = resolve_request(analysis, sizes)
+    sizes_by_name, shared = apart_from_unread(
+        analysis, resolve_request(analysis, sizes), unread, not isinstance(sizes, Mapping)
+    )
     require_room(analysis, sizes_by_name)
 
     def grow(options: WidthOptions) -> Growth:
@@ -102,6 +105,8 @@ def widen(
         return proved(model, student, plan, analysis, analysis.examples)
 
     growth = learning(grow, options, analysis)
+    plan = with_notes(replace(growth.plan, left_out={**growth.plan.left_out, **shared}), analysis)
+    growth = replace(growth, plan=plan)
     warn_of_twins(growth.plan, options)
     return growth
 

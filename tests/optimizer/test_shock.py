@@ -174,7 +174,7 @@ def test_even_copies_stay_twins() -> None:
 
 def test_a_report_says_why_a_growth_is_not_exact() -> None:
     x = vectors(0)[0]
-    assert "preserved  exact (relative error" in net2net.widen(mlp(), 2.0, x).report()
+    assert "preserved  exact in eval and train mode (relative error" in net2net.widen(mlp(), 2.0, x).report()
     assert "none: how='random_pad'" in net2net.widen(mlp(), 2.0, x, how="random_pad").report()
     assert "approximate: noise='paper'" in net2net.widen(mlp(), 2.0, x, how="split", noise="paper").report()
     stacked = net2net.deepen(Residual(), 2.0, x, init="stack").report()

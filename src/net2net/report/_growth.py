@@ -19,7 +19,8 @@ def growth_summary(growth: Growth) -> str:
     """Is the function preserved, do the new weights learn, do copies separate?"""
     found = growth.verification
     reason = f": {_why(growth.plan)}" if found.preserves != "exact" else ""
-    preserved = f"{found.preserves}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
+    modes = f" in {' and '.join(found.exact_in)} mode" if found.exact_in else ""
+    preserved = f"{found.preserves}{modes}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
     if found.approximate:
         preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
     still = _frozen(growth)

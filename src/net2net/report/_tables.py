@@ -179,7 +179,8 @@ def verification_table(verification: Verification) -> str:
         [key, f"{error:.1e}" + (" (not held)" if key.partition("/")[0] in close else "")]
         for key, error in verification.errors.items()
     ]
-    verdict = "passed" if verification.passed else "FAILED"
+    modes = " and ".join(verification.exact_in)
+    verdict = (f"passed, exact in {modes} mode" if modes else "passed") if verification.passed else "FAILED"
     verdict = verdict if verification.preserves == "exact" else "measured"
     worst = verification.max_relative_error
     shown = f"{worst:.1e}" if math.isfinite(worst) else str(worst)
