@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +11,7 @@ from torch import nn
 
 from net2net._alive import learning
 from net2net._arguments import require_request, require_teacher
+from net2net._largest import largest
 from net2net._initialise import initial_values
 from net2net._room import require_room
 from net2net._scales import with_scales
@@ -138,8 +139,6 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods =
     return proved(model, student, plan, analysis, analysis.examples)
 
 
-# With more kinds of dimensions than this, a network whose class ties them is refused as a whole.
-_MAX_KINDS = 8
 Design = tuple[Plan, Blueprint, NewSizes]
 
 
@@ -180,7 +179,7 @@ class _Designer:
         """The design for all of these sizes, or for as many as the teacher's classes let grow together.
 
         A class may tie a dimension to one that is fixed (the residual stream to the heads, where a position encoding
-        fixes those). Dimensions of the same kind, in all layers, are then left out together, and the plan says so.
+        fixes those). The plan says what is left out, and why.
         """
         left_out: dict[str, str] = {}
         for name, size in sizes.items():
@@ -191,30 +190,14 @@ class _Designer:
         possible = {name: size for name, size in sizes.items() if name not in left_out}
         if not possible:
             raise SizeError("; ".join(left_out.values()))
-        refusal = None
-        for chosen in self._subsets(possible):
-            try:
-                plan, blueprint, new_sizes = self.of(chosen)
-            except GrowthError as error:
-                refusal = refusal or error
-                continue
-            reason = str(refusal).splitlines()[0] if refusal else ""
-            left_out.update({name: reason for name in possible if name not in chosen})
-            return replace(plan, left_out=left_out), blueprint, new_sizes
-        assert refusal is not None
-        raise refusal
+        names = sorted(possible, key=self._entries, reverse=True)
+        (plan, blueprint, new_sizes), others = largest(names, lambda some: self.of({n: possible[n] for n in some}))
+        return replace(plan, left_out=left_out | others), blueprint, new_sizes
 
-    def _subsets(self, sizes: dict[str, int]) -> Iterator[dict[str, int]]:
-        """All of the dimensions, then all but one kind, then each kind alone. A kind is in every layer."""
-        yield sizes
-        kinds: dict[str, list[str]] = {}
-        for name in sizes:
-            kinds.setdefault(re.sub(r"\d+", "*", name), []).append(name)
-        if 1 < len(kinds) <= _MAX_KINDS:
-            for kind in kinds:
-                yield {name: size for name, size in sizes.items() if name not in kinds[kind]}
-            for kind in kinds if len(kinds) > 2 else ():
-                yield {name: sizes[name] for name in kinds[kind]}
+    def _entries(self, name: str) -> int:
+        """How many entries the tensors have that a dimension runs through."""
+        state = self.analysis.sites.inference.graph.state
+        return sum(math.prod(state[tensor].shape) for tensor in self.analysis.dimensions[name].tensors)
 
     def first_fitting(self, plan: Plan, sizes: NewSizes) -> tuple[Blueprint, list[Constant]]:
         """The first draft of the student that runs the teacher's operations at the sizes of the plan."""

@@ -1,0 +1,81 @@
+"""A factor for all grows the largest set of dimensions that a network lets grow together, in any naming."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import net2net
+from net2net.capture import _export
+
+
+class Halves(nn.Module):
+    """Writes the width that it expects into its forward."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, 12), nn.Linear(12, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.inner(x).reshape(x.shape[0], 2, 6)
+        return x + self.outer((h[:, 0] * h[:, 1]).repeat(1, 2))
+
+
+class Bound(nn.Module):
+    """The width in and the width between are one number."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.first(x)).view(-1, self.width)
+        return self.second(h).view(-1, self.width)
+
+
+def error(teacher: nn.Module, student: nn.Module, x: torch.Tensor) -> float:
+    with torch.no_grad():
+        expected = teacher(x)
+        return float((student(x) - expected).abs().max() / expected.abs().max())
+
+
+def grown(net: nn.Module, x: torch.Tensor) -> net2net.Growth:
+    net = net.double()
+    growth = net2net.widen(net, 2.0, x.double())
+    assert error(net, growth.student, torch.randn(17, *x.shape[1:], dtype=torch.float64)) <= 1e-10
+    return growth
+
+
+def test_numbered_layers_beside_one_that_cannot() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 9), Halves(9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 2))
+    growth = grown(net, torch.randn(5, 3))
+    widened = {w.dimension for w in growth.plan.widenings}
+    assert {"0", "5"} <= widened
+    assert growth.plan.left_out.keys().isdisjoint(widened)
+    for name, reason in growth.plan.left_out.items():
+        assert reason, name
+
+
+def test_widths_that_are_one_number_grow_together() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), Bound(8), nn.Linear(8, 5), nn.ReLU(), nn.Linear(5, 2))
+    growth = grown(net, torch.randn(5, 3))
+    assert growth.student[1].width == growth.student[1].first.out_features == 16
+    assert growth.student[2].out_features == 10
+    assert not growth.plan.left_out
+
+
+def test_captures_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    count = 0
+    export = torch.export.export
+
+    def counted(*args: object, **kwargs: object) -> object:
+        nonlocal count
+        count += 1
+        return export(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(_export.torch.export, "export", counted)
+    net = nn.Sequential(nn.Linear(3, 8), Bound(8), Halves(8), nn.ReLU(), nn.Linear(8, 9), Bound(9), nn.Linear(9, 2))
+    grown(net, torch.randn(5, 3))
+    assert count <= 3
