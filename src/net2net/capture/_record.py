@@ -7,13 +7,19 @@ operation and shape by shape, and infers nothing.
 from __future__ import annotations
 
 import contextlib
+from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
 from torch._export.utils import _compiling_state_context
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    FakeTensor,
+    FakeTensorMode,
+    unset_fake_temporarily,
+)
 from torch._subclasses.schema_check_mode import SchemaCheckMode
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -28,11 +34,25 @@ from net2net.capture._signature import named_outputs
 _VALUE = "_net2net_value"
 
 
+class Stopped(Exception):
+    """A forward that doesn't run without memory: torch's words, and the path of the module whose forward it was in.
+
+    `steps` counts the operations before. `about_sizes` is False where tensors are on different devices, or the forward
+    asks for the values of a tensor: no size can help.
+    """
+
+    def __init__(self, error: Exception, module: str, steps: int) -> None:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        super().__init__(f"{reason[0]} (in '{module}')" if module else reason[0])
+        self.module, self.steps = module, steps
+        self.about_sizes = "two devices" not in reason[0] and not isinstance(error, DataDependentOutputException)
+
+
 def record(model: nn.Module, inputs: Inputs) -> Graph:
     """What `model` runs on `inputs`. Its tensors may be without memory; attributes may be real tensors.
 
     Raises:
-        Exception: whatever the forward says no with, and what torch says where it asks for the values of a tensor.
+        Stopped: its forward doesn't run like this.
     """
     examples = examples_of(inputs)
     return merged(examples, [_recorded(model, example) for example in examples])
@@ -49,6 +69,7 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
     )
     recorder = _Recorder()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(silent())
         stack.enter_context(mode)
         stack.enter_context(torch.no_grad())
         stack.enter_context(plain_operations())
@@ -56,11 +77,25 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
         stack.enter_context(_compiling_state_context())
         stack.enter_context(enable_python_dispatcher())
         stack.enter_context(recorder)
-        result = copy(*args, **kwargs)
+        paths = {id(module): path for path, module in copy.named_modules()}
+        try:
+            result = copy(*args, **kwargs)
+        except Exception as error:  # whatever a forward says no with
+            raise Stopped(error, _module_of(error.__traceback__, paths), len(recorder.nodes)) from error
     leaves = named_outputs(result)
     outputs = {name: recorder.value(leaf) for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}
     nodes = without_unread(recorder.nodes, set(outputs.values()))
     return Graph(nodes, {}, [], outputs, {}, False, set())
+
+
+def _module_of(traceback: TracebackType | None, paths: dict[int, str]) -> str:
+    """The path of the innermost module in a traceback."""
+    found = ""
+    while traceback is not None:
+        owner: Any = traceback.tb_frame.f_locals.get("self")
+        found = paths.get(id(owner), found)
+        traceback = traceback.tb_next
+    return found
 
 
 class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]
