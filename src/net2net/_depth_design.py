@@ -15,11 +15,11 @@ from net2net.build._deeper import PlaceError
 from net2net.capture import (
     Graph,
     Inputs,
+    Stopped,
     Value,
     capture,
     devices_of,
     in_pretrained,
-    structural_copy,
     without_memory,
 )
 from net2net.depth import (
@@ -227,17 +227,18 @@ class DepthDesigner:
     def first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
-        devices, trial = devices_of(self.model), Trial(self.model, self.inputs)
+        devices = devices_of(self.model)
+        trial = Trial(self.model, self.analysis.sites.inference.graph, self.inputs)
         about_layers = True
         for skeleton in draft_deeper(self.model, edits, self._unread, self.like):
             draft = without_memory(skeleton.model, devices)
-            failure = trial.failure(structural_copy(draft))
-            if failure is not None:
-                reasons.append(str(failure))
-                about_layers = about_layers and failure.about_sizes
-                continue
             try:
+                trial.recorded(draft)
                 graph = capture(draft, self.inputs)
+            except Stopped as stop:
+                reasons.append(str(stop))
+                about_layers = about_layers and stop.about_sizes
+                continue
             except CaptureError as error:
                 reasons.append(str(error).splitlines()[0])
                 about_layers = False

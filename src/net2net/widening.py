@@ -6,13 +6,14 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import nn
 
 from net2net._alive import learning
 from net2net._arguments import require_request, require_teacher
-from net2net._largest import largest
 from net2net._initialise import initial_values
+from net2net._largest import largest
 from net2net._room import require_room
 from net2net._scales import with_scales
 from net2net._unread import apart_from_unread, with_notes
@@ -33,7 +34,7 @@ from net2net.build import (
     pretrained_in,
     settings_of,
 )
-from net2net.capture import Inputs, Methods, capture, structural_copy
+from net2net.capture import Inputs, Methods, Stopped, capture
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
 from net2net.growth import Growth, proved, require_tensors, state_of
@@ -151,6 +152,10 @@ class _Designer:
     options: WidthOptions
     inputs: Inputs
 
+    @cached_property
+    def trial(self) -> Trial:
+        return Trial(self.model, self.analysis.sites.inference.graph, self.inputs)
+
     def of(self, sizes: dict[str, int]) -> Design:
         """The design for exactly these sizes.
 
@@ -203,11 +208,10 @@ class _Designer:
         """The first draft of the student that runs the teacher's operations at the sizes of the plan."""
         reasons: list[str] = []
         advice = ""
-        trial = Trial(self.model, self.inputs)
         numbers = numbers_in(self.model, sizes, dict(pretrained_in(self.model)))
         start = settings_of(plan.changed, numbers)
         for blueprint in draft(self.model, plan, sizes):
-            fitting = _Fitting(self.model, self.inputs, plan, sizes, blueprint, trial)
+            fitting = _Fitting(self.model, self.inputs, plan, sizes, blueprint, self.trial)
             try:
                 fitted = blueprint.having(Fit(numbers, fitting.judge).find(start))
                 return fitted, fitting.constants(fitted)
@@ -226,7 +230,7 @@ class _Designer:
 
 @dataclass(frozen=True)
 class _Fitting:
-    """Judges drafts of a student by a trial, and by an export where the trial passes."""
+    """Judges drafts of a student by what they run: as recorded, or as exported where a recording says nothing."""
 
     model: nn.Module
     inputs: Inputs
@@ -237,27 +241,27 @@ class _Fitting:
 
     def judge(self, settings: tuple[Setting, ...]) -> Verdict:
         """How far the draft with some numbers set anew comes."""
-        drafted = self.blueprint.having(settings)
-        failure = self.trial.failure(structural_copy(drafted.model))
-        if failure is not None:
-            error = (Mismatch if failure.about_sizes else CouplingError)(str(failure))
-            return Verdict((0, failure.steps), (failure.module,), error)
         try:
-            self.constants(drafted)
+            self.constants(self.blueprint.having(settings))
+        except Stopped as stop:
+            error = (Mismatch if stop.about_sizes else CouplingError)(str(stop))
+            return Verdict((0, stop.steps), (stop.module,), error)
         except Mismatch as error:
-            return Verdict((1, error.index), error.modules, error, exported=True)
+            return Verdict((1, error.index), error.modules, error, ran=True)
         except GrowthError as error:
-            return Verdict((1, -1), (), error, exported=True)
-        return Verdict((2, 0), exported=True)
+            return Verdict((1, -1), (), error, ran=True)
+        return Verdict((2, 0), ran=True)
 
     def constants(self, drafted: Blueprint) -> list[Constant]:
         """The constants of a draft that differ from the teacher's.
 
         Raises:
+            Stopped: its forward doesn't run.
             GrowthError: it doesn't compute what the plan expects.
         """
         known = set(eps_changes(self.model, self.plan))
-        return compare(self.sizes, capture(drafted.model, self.inputs), known, self.blueprint.buffers)
+        graph = self.trial.recorded(drafted.model) or capture(drafted.model, self.inputs)
+        return compare(self.sizes, graph, known, self.blueprint.buffers)
 
 
 def warn_of_twins(plan: Plan, options: WidthOptions) -> None:

@@ -49,7 +49,9 @@ def grown(net: nn.Module, x: torch.Tensor) -> net2net.Growth:
 
 
 def test_numbered_layers_beside_one_that_cannot() -> None:
-    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 9), Halves(9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 2))
+    net = nn.Sequential(
+        nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 9), Halves(9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 2)
+    )
     growth = grown(net, torch.randn(5, 3))
     widened = {w.dimension for w in growth.plan.widenings}
     assert {"0", "5"} <= widened

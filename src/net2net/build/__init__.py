@@ -8,12 +8,11 @@ from net2net.build._fit import Fit, Verdict
 from net2net.build._restructure import Skeleton
 from net2net.build._sizes import NewSizes
 from net2net.build._student import Blueprint, changed_buffers, draft, fill, pretrained_in
-from net2net.build._trial import Failure, Trial
+from net2net.build._trial import Trial
 
 __all__ = [
     "Blueprint",
     "EpsError",
-    "Failure",
     "Fit",
     "Mismatch",
     "NewSizes",

@@ -10,8 +10,7 @@ from net2net.build._attributes import Number, Setting
 from net2net.errors import GrowthError
 
 Settings = tuple[Setting, ...]
-_MAX_TRIALS = 1500
-_MAX_EXPORTS = 40
+_MAX_TRIALS = 500
 _MAX_TOGETHER = 3
 _MAX_SETS = 200
 
@@ -20,13 +19,13 @@ _MAX_SETS = 200
 class Verdict:
     """How far a draft comes: `progress` is compared; `modules` are those where it fails, empty if unknown.
 
-    `error` is None for a draft that computes what is expected.
+    `error` is None for a draft that computes what is expected; `ran` says that its forward ran to the end.
     """
 
     progress: tuple[int, int]
     modules: tuple[str, ...] = ()
     error: GrowthError | None = None
-    exported: bool = False
+    ran: bool = False
 
 
 class Fit:
@@ -40,7 +39,6 @@ class Fit:
         self.numbers = numbers
         self.judge = judge
         self.verdicts: dict[frozenset[Setting], Verdict] = {}
-        self.exports = 0
         self.helped: dict[tuple[object, ...], int] = {}  # kinds of changes that brought a draft further
 
     def find(self, start: Settings = ()) -> Settings:
@@ -62,12 +60,11 @@ class Fit:
         key = frozenset(settings)
         if key not in self.verdicts:
             self.verdicts[key] = self.judge(settings)
-            self.exports += self.verdicts[key].exported
         return self.verdicts[key]
 
     @property
     def _spent(self) -> bool:
-        return len(self.verdicts) >= _MAX_TRIALS or self.exports >= _MAX_EXPORTS
+        return len(self.verdicts) >= _MAX_TRIALS
 
     def _from(self, settings: Settings, verdict: Verdict) -> Settings | None:
         if verdict.error is None:
@@ -120,8 +117,8 @@ class Fit:
         return number.module in verdict.modules
 
     def _everywhere(self, setting: Setting, verdict: Verdict, taken: set[Number]) -> Settings:
-        """The same change in all modules of the class that fail alike: an export shows all of them at once."""
-        if not verdict.exported or not self._is_at(setting.number, verdict):
+        """The same change in all modules of the class that fail alike: a forward that ran shows all of them at once."""
+        if not verdict.ran or not self._is_at(setting.number, verdict):
             return (setting,)
         mine = self._kind(setting)
         alike = [

@@ -5,7 +5,7 @@ from net2net.capture._export import capture, plain_operations
 from net2net.capture._fake import devices_of, without_memory
 from net2net.capture._graph import Graph, Node, Value
 from net2net.capture._modes import as_called, with_train_mode
-from net2net.capture._record import record
+from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
 from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy
 
@@ -15,6 +15,7 @@ __all__ = [
     "Inputs",
     "Methods",
     "Node",
+    "Stopped",
     "Value",
     "as_called",
     "capture",

@@ -29,6 +29,7 @@ from net2net.capture._export import plain_operations, prepared, without_dropout
 from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Node, Value, connected, without_unread
 from net2net.capture._merge import merged
+from net2net.capture._quiet import silent
 from net2net.capture._signature import named_outputs
 
 _VALUE = "_net2net_value"
