@@ -172,6 +172,7 @@ class Growth:
 
         Example:
             >>> import net2net
+            >>> from torch.optim.swa_utils import AveragedModel
             >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
             >>> growth = net2net.widen(teacher, {"0": 12}, torch.randn(3, 4))
             >>> growth.ema(AveragedModel(teacher)).module[0], growth.ema(copy.deepcopy(teacher))[0]
