@@ -167,7 +167,8 @@ def compare_models(
                 given = move(example, working, device_of(student))
                 if mode == "eval" and loud is None:
                     loud = loudness(structural_copy(b, cloned), given, new_entries, example.method)
-                dead = dead_parameters(own, given, left, example.method, mode == "train")
+                with torch.random.fork_rng(devices=[]):
+                    dead = dead_parameters(own, given, left, example.method, mode == "train")
             except (RuntimeError, NotImplementedError, ValueError) as error:  # an operation with no derivative
                 if mode == "eval":
                     found.notes.append(f"liveness not checked: {(str(error).splitlines() or [''])[0]}")
