@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from net2net.axes._terms import UNIT, Atom, Term, atoms, lock, size, unify
-from net2net.capture import Graph, Node, Value
+from net2net.capture import Graph, Node, UnknownSize, Value
 
 Axes = tuple[Term, ...]
 Rule = Callable[["Inference", Node], Sequence[Sequence[Term]]]
@@ -133,7 +133,9 @@ class Inference:
         return self.axes[value]
 
     def fresh(self, length: int, reason: str | None = None) -> Term:
-        """A new axis, locked if a reason is given."""
+        """A new axis, locked if a reason is given or its length depends on values."""
+        if isinstance(length, UnknownSize):
+            reason = reason or "its length depends on values"
         return Atom(length, reason) if length != 1 else UNIT
 
     def fixed(self, node: Node, shape: Sequence[int], reason: str) -> Axes:

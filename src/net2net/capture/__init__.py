@@ -3,7 +3,7 @@
 from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
 from net2net.capture._export import capture, plain_operations
 from net2net.capture._fake import devices_of, without_memory
-from net2net.capture._graph import Graph, Node, Value
+from net2net.capture._graph import Graph, Node, UnknownSize, Value
 from net2net.capture._modes import as_called, with_train_mode
 from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
@@ -16,6 +16,7 @@ __all__ = [
     "Methods",
     "Node",
     "Stopped",
+    "UnknownSize",
     "Value",
     "as_called",
     "capture",

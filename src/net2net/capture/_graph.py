@@ -11,12 +11,22 @@ import torch
 Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
 
 
+class UnknownSize(int):
+    """A size that depends on the values of a tensor, as the number of entries that a mask picks.
+
+    A prime stands in for it, one for each size in the order of the graph, so that products and quotients of sizes
+    stay what they are; no tensor has this many entries.
+    """
+
+
 @dataclass(eq=False, slots=True)
 class Value:
-    """A tensor in the graph. `name` is the state-dict key of a parameter or buffer, else the graph's own name.
+    """A tensor in the graph, or a number that is read out of one. `name` is the state-dict key of a parameter or
+    buffer, else the graph's own name.
 
     `number` is the value of a constant with one entry, `data` the entries of a constant or of an example input.
     `saved` says whether a buffer is part of the state dict.
+    A size that depends on values is an `UnknownSize`.
     """
 
     name: str

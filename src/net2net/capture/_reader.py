@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from net2net.capture._graph import Graph, Kind, Node, Value, connected, without_unread
+from net2net.capture._graph import Graph, Kind, Node, UnknownSize, Value, connected, without_unread
 from net2net.capture._signature import named_outputs
 
+# Stand-ins for unknown sizes begin here: larger than the widths of a network.
+_FIRST_UNKNOWN = 1_000_003
+_NUMBERS: dict[type, torch.dtype] = {
+    torch.SymInt: torch.int64,
+    torch.SymFloat: torch.float64,
+    torch.SymBool: torch.bool,
+}
 _KINDS: dict[InputKind, Kind] = {
     InputKind.PARAMETER: "parameter",
     InputKind.BUFFER: "buffer",
@@ -38,6 +47,7 @@ class _Reader:
         self.casts_to_float32 = False
         self.written: dict[Value, Value] = {}
         self.mutated: set[Value] = set()
+        self.unknown: dict[Any, int] = {}  # symbols of torch.export and the primes that stand in for them
 
     def read(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs if hasattr(spec.arg, "name")}
@@ -75,7 +85,7 @@ class _Reader:
             name = self.ties.get(name, name)
             if name in self.state:
                 return self.state[name]
-        value = Value(name, tuple(map(int, example.shape)), example.dtype, kind, self._number(spec, kind))
+        value = Value(name, self._shape(example), example.dtype, kind, self._number(spec, kind))
         if value.is_state:
             value.saved = getattr(spec, "persistent", None) is not False
             self.state[name] = value
@@ -114,12 +124,26 @@ class _Reader:
         arguments, keywords = self._deep(fx_node.args, environment), self._deep(fx_node.kwargs, environment)
         if fx_node.target is operator.getitem:
             return arguments[0][arguments[1]]
+        if isinstance(example := fx_node.meta.get("val"), tuple(_NUMBERS)) and not _reads_value(fx_node):
+            return self._size(example) if isinstance(example, torch.SymInt) else example
         subgraph = next((a for a in arguments if isinstance(a, torch.fx.GraphModule)), None)
         if subgraph is not None:  # set-grad and autocast wrappers: (settings..., subgraph, *operands)
             operands = arguments[arguments.index(subgraph) + 1 :]
             placeholders = [n for n in subgraph.graph.nodes if n.op == "placeholder"]
             return tuple(self._run(subgraph, dict(zip(placeholders, operands, strict=True))))
         return self._operation(fx_node, arguments, keywords)
+
+    def _shape(self, tensor: torch.Tensor) -> tuple[int, ...]:
+        return tuple(map(self._size, tensor.shape))
+
+    def _size(self, size: Any) -> int:
+        if not isinstance(size, torch.SymInt):
+            return int(size)
+        expression = size.node.expr
+        for symbol in sorted(expression.free_symbols - self.unknown.keys(), key=str):
+            self.unknown[symbol] = _next_prime(max(self.unknown.values(), default=_FIRST_UNKNOWN - 1) + 1)
+        known = int(expression.subs(self.unknown))
+        return UnknownSize(known) if expression.free_symbols else known
 
     def _record_write(self, node: Node) -> None:
         """An in-place operation: later readers of its target see the result, and what it is a view of changes."""
@@ -148,24 +172,67 @@ class _Reader:
         outputs = tuple(
             Value(
                 fx_node.name if len(examples) == 1 else f"{fx_node.name}.{i}",
-                tuple(map(int, e.shape)),
+                self._shape(e),
                 e.dtype,
                 "computed",
             )
             if isinstance(e, torch.Tensor)
+            else Value(fx_node.name, (), _NUMBERS[type(e)], "computed")
+            if isinstance(e, tuple(_NUMBERS))
             else e
             for i, e in enumerate(examples)
         )
         made = tuple(o for o in outputs if isinstance(o, Value))
         if not made:  # assertions and the like
             return example
+        arguments, keywords = _read_out(fx_node.target, arguments, keywords)
         node = connected(fx_node.target, arguments, keywords, made, _module_of(fx_node))
         if node.get("dtype") == torch.float32 and any(v.dtype.is_floating_point for v in node.inputs):
             self.casts_to_float32 = True
         self.nodes.append(node)
         if node.op.endswith("_") and node.inputs:
             self._record_write(node)
+        if isinstance(example, torch.SymInt):
+            return _Number(node.output, self._size(example))
         return outputs if isinstance(example, (list, tuple)) else outputs[0]
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A whole number read out of a tensor: an operand of arithmetic, or a size."""
+
+    value: Value
+    size: int
+
+
+def _read_out(target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """The arguments, with numbers read out of tensors as operands or sizes, whichever the operation takes them for."""
+    schema = target._schema.arguments if isinstance(target, torch._ops.OpOverload) else ()
+    operands = {a.name for a in schema if str(a.type) in ("Tensor", "Optional[Tensor]", "number")}
+    names = [a.name for a in schema] + [""] * len(arguments)
+    found = tuple(_as_read(value, name in operands) for name, value in zip(names, arguments, strict=False))
+    return found, {name: _as_read(value, name in operands) for name, value in keywords.items()}
+
+
+def _as_read(argument: Any, as_tensor: bool) -> Any:
+    if isinstance(argument, _Number):
+        return argument.value if as_tensor else argument.size
+    if isinstance(argument, (list, tuple)):
+        return tuple(_as_read(a, as_tensor) for a in argument)
+    return argument
+
+
+def _reads_value(fx_node: torch.fx.Node) -> bool:
+    """Whether a number comes out of a tensor's entries rather than its shape."""
+    return fx_node.target in (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default) or any(
+        isinstance(n.meta.get("val"), tuple(_NUMBERS)) and _reads_value(n) for n in fx_node.all_input_nodes
+    )
+
+
+def _next_prime(start: int) -> int:
+    while any(start % divisor == 0 for divisor in range(2, math.isqrt(start) + 1)):
+        start += 1
+    return start
 
 
 def _module_of(fx_node: torch.fx.Node) -> str:
