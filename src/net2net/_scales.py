@@ -38,7 +38,7 @@ def with_scales(plan: Plan, inference: Inference, state: Mapping[str, torch.Tens
         return plan
     measured = _Measured(inference, state, drawn)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):  # a forward may draw
             measured.run()
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError):  # what was measured before it still holds
         pass
