@@ -1,10 +1,11 @@
 """Model -> graph: what the network computes, as data."""
 
 from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
-from net2net.capture._export import capture, plain_operations
+from net2net.capture._export import capture
 from net2net.capture._fake import devices_of, without_memory
 from net2net.capture._graph import Graph, Node, UnknownSize, Value
 from net2net.capture._modes import as_called, with_train_mode
+from net2net.capture._plain import plain_operations
 from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
 from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy

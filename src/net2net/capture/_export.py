@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Value
 from net2net.capture._merge import merged
 from net2net.capture._modes import as_called
+from net2net.capture._plain import plain_operations
 from net2net.capture._reader import read
 from net2net.capture._reasons import refusal
 from net2net.capture._structure import has_dynamic_positions, structural_copy
@@ -58,17 +58,6 @@ def prepared(model: nn.Module, example: Example) -> nn.Module:
         if has_dynamic_positions(module):  # they branch on how long the input is
             module.rope_type = "default"  # type: ignore[assignment]
     return model
-
-
-@contextlib.contextmanager
-def plain_operations() -> Iterator[None]:
-    """Turn off the fused inference path of nn.MultiheadAttention: one opaque operation hides all the axes."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def without_dropout(example: Example) -> contextlib.AbstractContextManager[object]:

@@ -25,10 +25,11 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from net2net.capture._examples import Example, Inputs, examples_of
-from net2net.capture._export import plain_operations, prepared, without_dropout
+from net2net.capture._export import prepared, without_dropout
 from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Node, Value, connected, without_unread
 from net2net.capture._merge import merged
+from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._signature import named_outputs
 

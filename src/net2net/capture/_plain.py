@@ -1,0 +1,45 @@
+"""torch's own modules as they can be captured: without shortcuts and checks that ask for the values of tensors."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributions import Distribution
+
+
+@contextlib.contextmanager
+def plain_operations() -> Iterator[None]:
+    """Run torch's own modules by operations that show all axes, and that are the same for all values.
+
+    The fused inference path of `nn.MultiheadAttention` is one opaque operation. `nn.Transformer` compares a mask with
+    a causal one to run faster: without, it applies the mask that it is given. Distributions check their arguments.
+    """
+    fast = torch.backends.mha.get_fastpath_enabled()
+    unchecked: Any = property(lambda self: False, lambda self, value: vars(self).update(_validate_args=value))
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with (
+            _replaced(nn.modules.transformer, "_detect_is_causal_mask", _as_said),
+            _replaced(Distribution, "_validate_args", unchecked),  # also where a call asks for checks
+        ):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _as_said(mask: torch.Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
+    return is_causal is True
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = vars(owner)[name]
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)

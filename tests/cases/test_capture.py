@@ -1,0 +1,153 @@
+"""Stock torch is captured as it is: masks, distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    TanhTransform,
+    TransformedDistribution,
+)
+from torch.utils import _pytree as pytree
+
+import net2net
+
+
+def same(teacher: nn.Module, student: nn.Module, *args: Any, **kwargs: Any) -> None:
+    """Both give the same, in eval mode; with gradients on, as torch's fast path takes each float mask for a boolean."""
+    results = [pytree.tree_leaves(model.eval()(*args, **kwargs)) for model in (teacher, student)]
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-10 * ours.abs().max()
+
+
+class Words(nn.Module):
+    """A language model out of torch's own layers; `mask` makes its masks."""
+
+    def __init__(self, mask: Callable[[Tensor], dict[str, Any]], norm_first: bool = False) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True, norm_first=norm_first)
+        self.words, self.out, self.mask = nn.Embedding(7, 8), nn.Linear(8, 5), mask
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.encoder(self.words(tokens), **self.mask(tokens)))
+
+
+def causal(tokens: Tensor) -> Tensor:
+    return nn.Transformer.generate_square_subsequent_mask(tokens.shape[1], dtype=torch.float64)
+
+
+MASKS: dict[str, Callable[[Tensor], dict[str, Any]]] = {
+    "causal": lambda t: {"mask": causal(t)},
+    "boolean": lambda t: {"mask": causal(t) < 0},
+    "hinted": lambda t: {"mask": causal(t), "is_causal": True},
+    "band": lambda t: {"mask": torch.ones(t.shape[1], t.shape[1]).triu(2).double() * -3.0},
+    "padding": lambda t: {"src_key_padding_mask": t == 0},
+    "both": lambda t: {"mask": causal(t) < 0, "src_key_padding_mask": t == 0},
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_transformer_with_a_mask_grows(kind: str) -> None:
+    torch.manual_seed(0)
+    teacher, tokens = Words(MASKS[kind], norm_first=kind == "causal").double(), torch.randint(1, 7, (3, 6))
+    tokens[0, 4:] = 0
+    wider = net2net.widen(teacher, 2.0, tokens)
+    assert not wider.plan.left_out
+    deeper = net2net.deepen(teacher, {"encoder.layers": 1}, tokens)
+    other = torch.randint(1, 7, (2, 9))
+    other[1, 7:] = 0
+    for growth in (wider, deeper):
+        same(teacher, growth.student, tokens)
+        same(teacher, growth.student, other)
+        growth.student.train()(tokens).sum().backward()  # with torch's own detection of causal masks
+
+
+@pytest.mark.parametrize("kind", ["none", "causal", "boolean", "free"])
+def test_a_mask_is_an_input_of_encoder_and_decoder(kind: str) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside, self.outside = nn.Linear(3, 8), nn.Linear(8, 4)
+            self.both = nn.Transformer(8, 2, 1, 1, 12, batch_first=True)
+
+        def forward(self, a: Tensor, b: Tensor, mask: Tensor | None = None) -> Tensor:
+            return self.outside(self.both(self.inside(a), self.inside(b), tgt_mask=mask))
+
+    torch.manual_seed(0)
+    full = causal(torch.zeros(1, 6))
+    masks = {"none": None, "causal": full, "boolean": full < 0, "free": torch.randn(6, 6).double()}
+    a, b = torch.randn(2, 5, 3).double(), torch.randn(2, 6, 3).double()
+    inputs = {"a": a, "b": b, "mask": masks[kind]}
+    teacher = Both().double()
+    growth = net2net.widen(teacher, 2.0, inputs)
+    for mask in masks.values():
+        same(teacher, growth.student, a + 1, b, mask)
+
+
+class Policy(nn.Module):
+    def __init__(self, law: Callable[[Tensor, Tensor], Distribution]) -> None:
+        super().__init__()
+        self.body, self.head, self.value = nn.Linear(4, 8), nn.Linear(8, 3), nn.Linear(8, 1)
+        self.log_std, self.law = nn.Parameter(torch.zeros(3)), law
+        zero = torch.zeros(3, dtype=torch.float64)
+        self.prior = Normal(zero, zero + 1, validate_args=True)
+
+    def forward(self, x: Tensor, action: Tensor) -> tuple[Tensor, ...]:
+        hidden = torch.tanh(self.body(x))
+        mean = self.head(hidden)
+        found = self.law(mean, self.log_std.exp().expand_as(mean))
+        entropy = () if isinstance(found, TransformedDistribution) else (found.entropy(),)
+        return (self.value(hidden), found.log_prob(action), self.prior.log_prob(mean), *entropy)
+
+
+CHOICES = torch.tensor([0, 1, 2, 0, 1])
+LAWS: dict[str, tuple[Callable[[Tensor, Tensor], Distribution], Tensor]] = {
+    "categorical": (lambda m, s: Categorical(logits=m), CHOICES),
+    "categorical by hand": (lambda m, s: Categorical(m.softmax(-1), validate_args=True), CHOICES),
+    "normal": (lambda m, s: Normal(m, s), torch.linspace(-1, 1, 15).view(5, 3).double()),
+    "independent": (lambda m, s: Independent(Normal(m, s), 1), torch.linspace(-1, 1, 15).view(5, 3).double()),
+    "bernoulli": (lambda m, s: Bernoulli(logits=m), (CHOICES[:, None] > torch.arange(3)).double()),
+    "beta": (lambda m, s: Beta(m.exp(), s), torch.linspace(0.1, 0.9, 15).view(5, 3).double()),
+    "gaussian": (lambda m, s: MultivariateNormal(m, torch.diag_embed(s)), torch.ones(5, 3).double()),
+    "cholesky": (lambda m, s: MultivariateNormal(m, scale_tril=s.diag_embed()), torch.ones(5, 3).double()),
+    "squashed": (
+        lambda m, s: TransformedDistribution(Normal(m, s), [TanhTransform()]),
+        torch.linspace(-0.9, 0.9, 15).view(5, 3).double(),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:no example reads 'log_std'")
+@pytest.mark.parametrize("law", LAWS)
+def test_distributions_in_a_forward(law: str) -> None:
+    torch.manual_seed(0)
+    make, action = LAWS[law]
+    teacher, x = Policy(make).double(), torch.randn(5, 4).double()
+    growth = net2net.widen(teacher, {"body": 13}, (x, action))
+    same(teacher, growth.student, torch.randn(5, 4).double(), action)
+    assert growth.student.prior._validate_args
+    with pytest.raises(ValueError, match=r"Expected (value|parameter)"):  # arguments are checked as before
+        growth.student(x, action * float("nan"))
+
+
+def test_arguments_of_distributions_are_checked_after_a_capture_that_fails() -> None:
+    class Breaks(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError("no")
+
+    with pytest.raises(net2net.CaptureError):
+        net2net.analyze(Breaks(), torch.ones(2, 3))
+    with pytest.raises(ValueError, match="Expected parameter"):
+        Normal(torch.zeros(1), -torch.ones(1))
