@@ -218,7 +218,7 @@ class DepthDesigner:
 
     def _alike(self, graph: Graph, skeleton: Skeleton, edits: Sequence[Edit]) -> bool:
         """Whether the teacher's blocks run in the student what they run in the teacher."""
-        inside = [e.place.name for e in edits if isinstance(e, LayerEdit)]
+        inside = [e.place.path for e in edits if isinstance(e, LayerEdit)]
         paths = [b.path for e in edits if isinstance(e, BlockEdit) for b in e.stack.blocks]
         paths = [p for p in paths if not any(name.startswith(p + ".") for name in inside)]
         before = self.analysis.sites.inference.graph

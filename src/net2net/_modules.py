@@ -8,7 +8,7 @@ from collections.abc import Collection
 from torch import nn
 
 from net2net.axes import Atom, Inference, Term, atoms, resolve
-from net2net.capture import Node, Value
+from net2net.capture import Node, Value, shown
 
 _RECURRENT = ("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu")
 
@@ -24,6 +24,10 @@ class Modules:
         # Under a second name a module runs too; the graph knows it by one.
         self.known = {path: running[id(module)] for path, module in self.every.items() if id(module) in running}
         self.known.update({path: path for path in self.given})
+        for path in list(self.every):  # and by what it is called without a wrapper around it
+            self.every.setdefault(shown(path) or path, self.every[path])
+            if path in self.known:
+                self.known.setdefault(shown(path) or path, self.known[path])
 
     def outputs(self, path: str) -> list[Value]:
         """The values that a module makes and others read, in the order of making."""

@@ -11,7 +11,7 @@ from torch import nn
 from net2net._arguments import require_module, require_weights
 from net2net._initialise import initial_values
 from net2net.apply import grow_state
-from net2net.capture import structural_copy
+from net2net.capture import compile_again, structural_copy
 from net2net.errors import StudentMismatchError
 from net2net.plan import Plan
 from net2net.verify import compare_models, require
@@ -38,6 +38,7 @@ def replayed(growth: Growth, teacher: nn.Module) -> Growth:
         regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
+    compile_again(growth.student, student, {})
     return replace(growth, student=student, teacher=teacher, verification=verification)
 
 

@@ -27,7 +27,7 @@ from net2net.depth import (
 )
 from net2net.dimensions import Analysis, analyze_examples
 from net2net.errors import SizeError, StudentMismatchError
-from net2net.growth import Growth, require_tensors, state_of
+from net2net.growth import Growth, compiled_alike, require_tensors, state_of
 from net2net.plan import Plan
 from net2net.verify import compare_models, require
 
@@ -190,7 +190,7 @@ def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis,
         regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
-    return Growth(student, plan, verification, model, inputs)
+    return compiled_alike(Growth(student, plan, verification, model, inputs), skeleton.moved)
 
 
 def _approximate(plan: Plan) -> tuple[str, ...]:

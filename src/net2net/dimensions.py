@@ -15,7 +15,7 @@ from net2net._arguments import require_inputs, require_module
 from net2net._modules import Modules
 from net2net._naming import name_dimensions
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
-from net2net.capture import Example, Inputs, Methods, Value, capture, examples_of, with_train_mode
+from net2net.capture import Example, Inputs, Methods, Value, capture, examples_of, shown, with_train_mode
 from net2net.depth import DepthPlace, find_places
 from net2net.errors import CaptureError
 from net2net.plan import Sites, tolerance
@@ -95,7 +95,7 @@ class Analysis:
 
     def module_paths(self) -> list[str]:
         """Paths of the modules that run in the forward, and of those that contain them, under all their names."""
-        return list(self.modules.known)
+        return list(dict.fromkeys(shown(path) for path in self.modules.known))
 
     def widths_of(self, path: str) -> list[Term]:
         """The axes with dimensions of what a module gives back: one, unless it gives back several things."""
@@ -176,6 +176,7 @@ def analyze_examples(model: nn.Module, examples: tuple[Example, ...]) -> Analysi
             Place(tensor, axis, "contracted" if (tensor, axis) in contracted else "produced")
             for tensor, axis in runs[atom]
         )
+        name = shown(name)
         dimensions[name] = Dimension(name, atom.size, growth, reason, places, atom in primary)
         by_name[name] = atom
     return Analysis(dimensions, sites, by_name, examples)

@@ -19,7 +19,7 @@ from net2net._replay import carried_out, replayed
 from net2net._twins import twins
 from net2net.apply import grow_optimizer, grow_scheduler, has_ended, student_groups
 from net2net.axes import Atom, atoms
-from net2net.capture import Inputs
+from net2net.capture import Inputs, compile_again
 from net2net.dimensions import Analysis
 from net2net.errors import Net2NetWarning, StudentMismatchError
 from net2net.plan import AxisMap, Plan, compose
@@ -236,6 +236,12 @@ def proved(teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysi
         frozen = [n for n in _never_let_out(student, plan, analysis, verification.dead) if n not in verification.dead]
         verification = replace(verification, dead=(*verification.dead, *frozen))
     return Growth(student, plan, verification, teacher, inputs)
+
+
+def compiled_alike(growth: Growth, moved: Mapping[str, str] | None = None) -> Growth:
+    """The growth with its student compiled in place where the teacher is; the plan's notes say what isn't."""
+    notes = compile_again(growth.teacher, growth.student, moved or {})
+    return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes))) if notes else growth
 
 
 def _never_let_out(student: nn.Module, plan: Plan, analysis: Analysis, dead: tuple[str, ...]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from numbers import Integral
 
 from net2net.axes import Atom, Concat, Product, Term, atoms, size
+from net2net.capture import shown
 from net2net.dimensions import Analysis, Dimension
 from net2net.errors import FixedDimensionError, OptionError, SizeError, UnknownNameError
 
@@ -74,6 +75,7 @@ def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
 
 
 def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str, int]]:
+    key = shown(key) or key
     names = analysis.matching(key)
     if names:
         is_glob = key not in analysis.dimensions

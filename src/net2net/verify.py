@@ -26,7 +26,7 @@ from net2net._proof import (
     move,
     with_zeros_drawn,
 )
-from net2net.capture import Example, Inputs, Methods, examples_of, structural_copy
+from net2net.capture import Example, Inputs, Methods, examples_of, structural_copy, uncompiled
 from net2net.errors import GrowthError, VerificationError
 from net2net.plan._plan import Preservation
 
@@ -114,6 +114,7 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
     return compare_models(teacher, student, examples_of(inputs, methods, teacher))
 
 
+@uncompiled()
 def compare_models(
     teacher: nn.Module,
     student: nn.Module,

@@ -37,7 +37,7 @@ from net2net.build import (
 from net2net.capture import Inputs, Methods, Stopped, capture
 from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
-from net2net.growth import Growth, proved, require_tensors, state_of
+from net2net.growth import Growth, compiled_alike, proved, require_tensors, state_of
 from net2net.plan import Constant, NoiseSpec, Plan, WidthOptions, check_growth, compensate, plan_width, resize_unread
 from net2net.request import Request, resolve_request
 
@@ -108,7 +108,7 @@ def widen(
 
     growth = learning(grow, options, analysis)
     plan = with_notes(replace(growth.plan, left_out={**growth.plan.left_out, **shared}), analysis)
-    growth = replace(growth, plan=plan)
+    growth = compiled_alike(replace(growth, plan=plan))
     warn_of_twins(growth.plan, options)
     return growth
 
@@ -137,7 +137,7 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods =
     blueprint, _ = designer.first_fitting(plan, sizes)
     initial = initial_values(blueprint.model, plan.seed) if plan.preserves == "none" else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
-    return proved(model, student, plan, analysis, analysis.examples)
+    return compiled_alike(proved(model, student, plan, analysis, analysis.examples))
 
 
 Design = tuple[Plan, Blueprint, NewSizes]

@@ -1,4 +1,4 @@
-"""Stock torch is captured as it is: masks, distributions."""
+"""Stock torch is captured as it is: masks, distributions, checkpointed and compiled modules."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch.distributions import (
     TransformedDistribution,
 )
 from torch.utils import _pytree as pytree
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
 
 import net2net
 
@@ -151,3 +152,130 @@ def test_arguments_of_distributions_are_checked_after_a_capture_that_fails() -> 
         net2net.analyze(Breaks(), torch.ones(2, 3))
     with pytest.raises(ValueError, match="Expected parameter"):
         Normal(torch.zeros(1), -torch.ones(1))
+
+
+class Checkpointed(nn.Module):
+    """Blocks whose activations are computed anew in the backward pass."""
+
+    def __init__(self, reentrant: bool, way: str) -> None:
+        super().__init__()
+        self.inside, self.out, self.reentrant, self.way = nn.Linear(4, 8), nn.Linear(8, 3), reentrant, way
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 8)) for _ in range(2))
+
+    def add(self, block: nn.Module, x: Tensor) -> Tensor:
+        return x + block(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inside(x)
+        for block in self.blocks:
+            if self.way == "module":
+                x = x + checkpoint(block, x, use_reentrant=self.reentrant)
+            elif self.way == "method":
+                x = checkpoint(self.add, block, x, use_reentrant=self.reentrant)
+            elif self.way == "segments":
+                x = x + checkpoint_sequential(block, 2, x, use_reentrant=self.reentrant)
+            else:
+                x = x + (checkpoint(block, x, use_reentrant=self.reentrant) if self.training else block(x))
+        return self.out(x)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("way", ["module", "method", "segments", "training"])
+def test_checkpointed_blocks_grow(way: str, reentrant: bool) -> None:
+    torch.manual_seed(0)
+    teacher, x = Checkpointed(reentrant, way).double(), torch.randn(5, 4).double()
+    for growth in (net2net.widen(teacher, 2.0, x), net2net.deepen(teacher, {"blocks": 1}, x)):
+        assert not growth.plan.left_out
+        assert not growth.verification.dead
+        same(teacher, growth.student, torch.randn(7, 4).double())
+        growth.student.train()(x).sum().backward()
+        assert all(p.grad is not None for p in growth.student.parameters())
+
+
+def plain() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 9), nn.ReLU(), nn.Linear(9, 3)).double()
+
+
+class Compiled:
+    """A backend of `torch.compile` that counts what it compiles."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, module: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        self.count += 1
+        return module.forward
+
+
+class Within(nn.Module):
+    def __init__(self, backend: Compiled) -> None:
+        super().__init__()
+        self.inner, self.last = torch.compile(plain(), backend=backend), nn.Linear(3, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.inner(x))
+
+
+def test_a_compiled_network_grows_by_its_own_names() -> None:
+    backend, x = Compiled(), torch.randn(5, 4).double()
+    teacher = torch.compile(plain(), backend=backend)
+    assert [d.name for d in net2net.analyze(teacher, x).growable()] == ["0", "2"]
+    assert list(net2net.analyze(teacher, x).places) == ["0", "2"]
+    for growth in (
+        net2net.widen(teacher, {"0": 13, "_orig_mod.2": 11}, x),
+        net2net.deepen(teacher, {"0": 1}, x),
+        net2net.grow(teacher, x, sizes={"0": 13}, where={"2": 1}),
+    ):
+        assert "_orig_mod" not in " ".join([*growth.plan.left_out, *(w.dimension for w in growth.plan.widenings)])
+        assert growth.student.state_dict().keys() >= {"_orig_mod.0.weight"}
+        same(teacher._orig_mod, growth.student._orig_mod, x)
+        backend.count = 0
+        same(teacher._orig_mod, growth.student, x + 1)
+        assert backend.count
+    torch._dynamo.reset()
+
+
+def test_a_compiled_part_of_a_network() -> None:
+    backend, x = Compiled(), torch.randn(5, 4).double()
+    teacher = Within(backend)
+    growth = net2net.widen(teacher, {"inner.0": 13, "inner.2": "2x"}, x)
+    deeper = net2net.deepen(teacher, {"inner.0": 1}, x)
+    assert backend.count == 0  # nothing is compiled while it grows
+    assert type(growth.student.inner) is type(teacher.inner)
+    same(teacher, growth.student, x)
+    same(teacher, deeper.student, x)
+    with pytest.raises(net2net.UnknownNameError) as caught:
+        net2net.widen(teacher, {"inner.00": 13}, x)
+    assert "_orig_mod" not in str(caught.value)
+    torch._dynamo.reset()
+
+
+class Added(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = nn.Linear(8, 9), nn.Linear(9, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.down(torch.relu(self.up(x)))
+
+
+def test_what_is_compiled_in_place_comes_back_compiled() -> None:
+    backend, x = Compiled(), torch.randn(5, 4).double()
+    torch.manual_seed(0)
+    teacher = nn.Sequential(nn.Linear(4, 8), Added(), Added(), nn.Linear(8, 3)).double()
+    for block in teacher[1:3]:
+        block.compile(backend=backend)
+    wider = net2net.widen(teacher, 2.0, x)
+    growths = [wider, wider.replay(teacher), net2net.deepen(teacher, {"1": 2}, x)]
+    assert backend.count == 0
+    for growth in growths:
+        compiled = [m for m in growth.student.modules() if m._compiled_call_impl is not None]
+        assert compiled == [m for m in growth.student if isinstance(m, Added)]
+        same(growth.teacher, growth.student, x)
+        assert not growth.plan.notes
+    assert backend.count
+    torch._dynamo.reset()
+    teacher = plain()
+    teacher._compiled_call_impl = teacher._call_impl  # by something that can't be asked for its options
+    assert "compile()" in net2net.widen(teacher, 2.0, x).plan.notes[0]

@@ -53,7 +53,7 @@ def draft_deeper(
     blocks = [e for e in edits if isinstance(e, BlockEdit)]
     for path in pretrained:
         prefix = f"{path}." if path else ""
-        inside = [e.place.name for e in edits if isinstance(e, LayerEdit) and e.place.name.startswith(prefix)]
+        inside = [e.place.path for e in edits if isinstance(e, LayerEdit) and e.place.path.startswith(prefix)]
         if inside:
             raise CouplingError(
                 f"'{inside[0]}' is in a {type(pretrained[path]).__name__}, whose class makes its layers from a config "

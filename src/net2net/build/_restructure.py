@@ -174,7 +174,7 @@ class _Editor:
     def _insert_layers(self, edit: LayerEdit) -> None:
         place = edit.place
         owner = self.modules[place.last.rpartition(".")[0]]
-        layer, last = self.modules[place.name], self.modules[place.last]
+        layer, last = self.modules[place.path], self.modules[place.last]
         name = next(n for n, m in owner._modules.items() if m is last)
         if place.kind == "mirror":
             self._mirror(layer, place)
@@ -302,7 +302,7 @@ class _Editor:
 
 
 def _depth(edit: BlockEdit | LayerEdit) -> int:
-    path = edit.stack.blocks[0].path if isinstance(edit, BlockEdit) else edit.place.name
+    path = edit.stack.blocks[0].path if isinstance(edit, BlockEdit) else edit.place.path
     return path.count(".") + bool(path)
 
 

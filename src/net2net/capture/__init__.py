@@ -1,5 +1,6 @@
 """Model -> graph: what the network computes, as data."""
 
+from net2net.capture._compiled import compile_again, shown, uncompiled
 from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
 from net2net.capture._export import capture
 from net2net.capture._fake import devices_of, without_memory
@@ -21,6 +22,7 @@ __all__ = [
     "Value",
     "as_called",
     "capture",
+    "compile_again",
     "devices_of",
     "examples_of",
     "has_dynamic_positions",
@@ -29,8 +31,10 @@ __all__ = [
     "named_outputs",
     "plain_operations",
     "record",
+    "shown",
     "split_inputs",
     "structural_copy",
+    "uncompiled",
     "with_train_mode",
     "without_memory",
 ]

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import torch
 
+from net2net.capture._compiled import shown
+
 Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
 
 
@@ -80,7 +82,8 @@ class Node:
     @property
     def where(self) -> str:
         """The operation and the module that runs it, for messages."""
-        return f"{self.op} in '{self.module}'" if self.module else f"{self.op} in the model's own forward"
+        path = shown(self.module)
+        return f"{self.op} in '{path}'" if path else f"{self.op} in the model's own forward"
 
     def __repr__(self) -> str:
         return f"{', '.join(map(repr, self.outputs))} = {self.op}({', '.join(map(repr, self.inputs))})"

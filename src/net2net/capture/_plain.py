@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
+from net2net.capture._compiled import uncompiled
+
 
 @contextlib.contextmanager
 def plain_operations() -> Iterator[None]:
@@ -23,6 +25,7 @@ def plain_operations() -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with (
+            uncompiled(),
             _replaced(nn.modules.transformer, "_detect_is_causal_mask", _as_said),
             _replaced(Distribution, "_validate_args", unchecked),  # also where a call asks for checks
         ):

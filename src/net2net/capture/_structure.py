@@ -33,6 +33,8 @@ def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], tor
             for handle in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(handle, RemovableHandle):
                     memo[id(handle)] = handle
+        if (options := vars(module).get("dynamo_ctx")) is not None:  # of torch.compile, with the user's backend
+            memo[id(options)] = options
     try:
         result = copy.deepcopy(model, memo)
     except Exception as error:

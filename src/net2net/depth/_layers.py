@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from net2net.axes import Flow, Inference, flow_of
 from net2net.axes._inference import base_name
-from net2net.capture import Node, Value
+from net2net.capture import Node, Value, shown
 from net2net.depth._activations import Function, acts_on_numbers, as_module, is_idempotent, odd_slope, operation
 from net2net.depth._stacks import Regions, shared_modules
 
@@ -38,7 +38,7 @@ class LayerPlace:
     ("maxout"). `reason` says why there is no exact way.
     """
 
-    name: str
+    path: str
     layer: nn.Module
     last: str
     last_module: nn.Module
@@ -49,6 +49,10 @@ class LayerPlace:
     has_bias: bool = True
     pieces: int = 1
     reason: str = ""
+
+    @property
+    def name(self) -> str:
+        return shown(self.path)
 
     @property
     def axes(self) -> int:
@@ -69,7 +73,7 @@ def find_layers(inference: Inference, model: nn.Module) -> list[LayerPlace]:
     shared = shared_modules(model)
     for node in regions.nodes:
         layer = model.get_submodule(node.module) if node.module else None
-        if isinstance(layer, (nn.RNNBase, nn.RNNCellBase)) and all(p.name != node.module for p in found):
+        if isinstance(layer, (nn.RNNBase, nn.RNNCellBase)) and all(p.path != node.module for p in found):
             found.append(_recurrent(node.module, layer))
         if id(layer) in shared:
             continue

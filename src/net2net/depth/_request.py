@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from net2net.capture import shown
 from net2net.depth._layers import LayerPlace
 from net2net.depth._order import Positions
 from net2net.depth._stacks import Stack
@@ -63,18 +64,19 @@ def _nowhere(layers: Sequence[LayerPlace]) -> str:
 
 
 def _wanted(key: str, depth: Depth, stacks: Sequence[Stack], layers: Sequence[LayerPlace]) -> Iterator[Wanted]:
+    key = shown(key) or key
     for stack in stacks:
         if key == stack.name:
             yield _of_stack(stack, depth)
             return
     for stack in stacks:
         for i, block in enumerate(stack.blocks):
-            if key == block.path:
+            if key == shown(block.path):
                 count = _count(depth, 1, key)
                 yield Wanted(stack, count, [i] * count)
                 return
-    named = [p for p in layers if key in (p.name, p.last)]
-    inside = [s for s in stacks if s.container == key or s.container.startswith(key + ".")]
+    named = [p for p in layers if key in (p.name, shown(p.last))]
+    inside = [s for s in stacks if f"{shown(s.container)}.".startswith(key + ".")]
     inside = [s for s in inside if not any(s.container.startswith(b.path + ".") for o in inside for b in o.blocks)]
     beneath = [p for p in layers if p.name.startswith(key + ".") or key == "."]
     if not named and len(inside) == 1:

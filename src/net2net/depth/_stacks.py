@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from torch import nn
 
 from net2net.axes import Inference, Term, resolve
-from net2net.capture import Value
+from net2net.capture import Value, shown
 from net2net.depth._block import Block
 from net2net.depth._identity import identity_rule
 from net2net.plan._trace import NotPossible
@@ -140,7 +140,7 @@ def _stacks_in(
                 name = path if whole or alone else blocks[0].path
                 listed = isinstance(module, (nn.Sequential, nn.ModuleList))
                 taps = _taps(regions, blocks, set(inference.graph.outputs.values())) if listed else {}
-                yield Stack(name or ".", path, tuple(children), start + offset, tuple(blocks), taps)
+                yield Stack(shown(name) or ".", path, tuple(children), start + offset, tuple(blocks), taps)
         start += len(run)
 
 
