@@ -23,6 +23,7 @@ sweep: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/hybrids.py
 	$(BIN)/python benchmarks/checkpoint.py
 
 models: .venv/ready
