@@ -69,8 +69,8 @@ def of_blocks(change: Callable[[BlockEdit], None]) -> Mutate:
     def patch(monkeypatch: Patch) -> None:
         from net2net._depth_design import block_edit
 
-        def edited(*args: Any) -> BlockEdit:
-            edit = block_edit(*args)
+        def edited(*args: Any, **options: Any) -> BlockEdit:
+            edit = block_edit(*args, **options)
             change(edit)
             return edit
 

@@ -76,7 +76,8 @@ def grow_tensor(
     if initialiser is None:
         return result
     mask = _new_places(result, plan, "initial")
-    mask[list(plan.blank)] = False
+    if plan.blank:
+        mask[list(plan.blank)] = False
     return torch.where(mask, initialiser(name).to(result), result) if mask.any() else result
 
 
