@@ -148,8 +148,18 @@ def test_a_layer_answers_to_its_name() -> None:
 
 
 def test_a_mirrored_layer_answers_with_its_width() -> None:
-    student = exact(trained(Penalised(F.gelu)).eval(), {"a": 1}).student
+    class Sized(Penalised):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.activation(self.a(x)).view(-1, self.a.out_features))
+
+    student = exact(trained(Sized(F.gelu)), {"a": 1}).student
     assert student.a.out_features == 8 and student.a[0].out_features == 16
+
+
+def test_a_penalty_on_a_mirrored_layer_is_no_longer_the_same() -> None:
+    """Its weight is there twice, so that a loss which reads it in training is another: that is never returned."""
+    with pytest.raises(net2net.GrowthError):
+        net2net.deepen(trained(Penalised(F.gelu)), {"a": 1}, X)
 
 
 def test_copies_of_a_layer_with_others_behind_it() -> None:
