@@ -10,7 +10,7 @@ import torch
 
 from net2net.huggingface import open_folder
 from net2net.huggingface._inputs import from_config
-from net2net.huggingface._verify import reference
+from net2net.huggingface._verify import Trial, reference
 from zoo.checkpoints import Family, depths, row, widths
 from zoo.huggingface import huggingface_models
 from zoo.model import ZooModel
@@ -52,5 +52,5 @@ def test_what_is_computed_from_the_files_is_what_the_model_computes(name: str, t
     with torch.no_grad():
         expected = module(**inputs).logits
     for _ in range(2):
-        found = reference(folder, inputs)[0]["logits"]
+        found = reference(folder, Trial({"given": inputs})).values["given"]["logits"]
         assert float((found - expected).abs().max() / expected.abs().max()) <= 1e-5

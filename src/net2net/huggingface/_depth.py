@@ -55,7 +55,7 @@ def depth_edits(
 ) -> tuple[dict[str, BlockEdit], Any]:
     """The stacks that get deeper, by their lists, and the config with its per-layer lists in the new order."""
     model_class, before = folder.model_class, folder.config
-    counts = _lengths(bare_model(model_class, with_longer_lists(model_class, before, config, _at_the_end)), lists)
+    counts = _lengths(bare_model(model_class, with_longer_lists(model_class, before, config, at_the_end)), lists)
     stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
     edits: dict[str, BlockEdit] = {}
     for layers in lists:
@@ -78,7 +78,7 @@ def depth_edits(
 
     def chosen(count: int, more: int) -> list[int]:
         fitting = (sources(e) for e in edits.values() if len(e.stack.children) == count)
-        return next((found for found in fitting if len(found) == count + more), _at_the_end(count, more))
+        return next((found for found in fitting if len(found) == count + more), at_the_end(count, more))
 
     return edits, with_longer_lists(model_class, before, config, chosen)
 
@@ -119,7 +119,8 @@ def with_longer_lists(
     raise refusal
 
 
-def _at_the_end(count: int, more: int) -> list[int]:
+def at_the_end(count: int, more: int) -> list[int]:
+    """For each of `count` entries and `more` further ones, the entry that it is like: the last one."""
     return [*range(count), *[count - 1] * more]
 
 

@@ -19,17 +19,19 @@ import net2net
 from net2net._threads import threads
 from net2net.apply import make_piece, pieces, root_mean_square
 from net2net.apply._pieces import bounds
+from net2net.capture import Inputs
 from net2net.depth import INITS, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
 from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
 from net2net.huggingface._depth import DepthRequest, NeedsMemory, check_used
+from net2net.huggingface._effect import check_effect
 from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
-from net2net.huggingface._verify import compare, reference
+from net2net.huggingface._verify import compare, reference, trial_of
 from net2net.huggingface._write import JOURNAL, Slot, check_disk, layout, write
 from net2net.plan import NoiseSpec, Plan, WidthOptions
 from net2net.request import Size
@@ -45,6 +47,7 @@ def grow_checkpoint(
     target: str | Path,
     sizes: Mapping[str, Size],
     *,
+    example_inputs: Inputs | None = None,
     how: str | None = None,
     shares: str = "uneven",
     noise: str | NoiseSpec | None = None,
@@ -65,6 +68,8 @@ def grow_checkpoint(
         target: the folder to write. It appears under its name when it is whole; an interrupted run goes on where it
             was when the same call is made again.
         sizes: words of the config to new sizes: {"hidden_size": "2x", "num_hidden_layers": 32}.
+        example_inputs: what the model runs on, {name of an argument: tensor}. By default they are made from the config:
+            tokens, pixels and sounds.
         how, shares, noise, seed: as for `widen`.
         init, positions: as for `deepen`.
         dtype: of the new weights, such as "bfloat16"; by default each tensor keeps its own. (What can't be streamed has
@@ -96,12 +101,25 @@ def grow_checkpoint(
     if init not in INITS:
         raise OptionError(f"init={init!r} is not known; use one of {', '.join(INITS)}.")
     new_dtype, most = _dtype(dtype), _bytes(max_shard_size)
+    check_effect(folder.model_class, folder.config, sizes)
+    trial = trial_of(folder, seed, example_inputs)
     options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
     try:
-        planned = plan_checkpoint(folder, sizes, options, depth)
+        planned = plan_checkpoint(folder, sizes, options, depth, trial)
     except NeedsMemory as reason:
         return grow_in_memory(
-            folder, target, partial, sizes, options, depth, new_dtype, max_shard_size, state, str(reason), dry_run
+            folder,
+            target,
+            partial,
+            sizes,
+            options,
+            depth,
+            trial,
+            new_dtype,
+            max_shard_size,
+            state,
+            str(reason),
+            dry_run,
         )
     check_used(depth, planned.plan)
     write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
@@ -116,7 +134,7 @@ def grow_checkpoint(
     check_disk(partial, length + (0 if states is None else states[1]))
     if dry_run:
         return found
-    teacher = reference(folder, planned.inputs)
+    teacher = reference(folder, trial)
     _prepare(partial, folder, planned, slots, sizes, state)
     if write_state is not None:
         try:
@@ -137,7 +155,7 @@ def grow_checkpoint(
         planned.config.dtype = new_dtype
     planned.config.save_pretrained(partial)
     complete(partial, folder, planned.plan, sums, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
-    proof = compare(teacher, open_folder(partial), planned.inputs, planned.plan.preserves)
+    proof = compare(teacher, open_folder(partial), trial, planned.plan.preserves)
     verification = _require(proof, partial, planned.config)
     found = replace(found, verification=verification)
     (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")

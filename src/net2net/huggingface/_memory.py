@@ -16,17 +16,19 @@ from torch import nn
 from net2net.build._config import eps_changes, set_key
 from net2net.depth import order
 from net2net.errors import CheckpointError, GrowthError, VerificationError
+from net2net.growth import Growth
 from net2net.huggingface._beside import EXTRA_FILES, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._depth import DepthRequest, check_used, with_longer_lists
 from net2net.huggingface._folder import Folder, bare_model, open_folder
-from net2net.huggingface._inputs import from_config
+from net2net.huggingface._inputs import suiting
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
+from net2net.huggingface._verify import Trial
 from net2net.huggingface._write import check_disk, checksum
 from net2net.plan import Plan, WidthOptions
 from net2net.request import Size
 from net2net.transferring import transfer
-from net2net.verify import verify
+from net2net.verify import Verification, verify
 
 
 def grow_in_memory(
@@ -36,6 +38,7 @@ def grow_in_memory(
     sizes: Mapping[str, Size],
     options: WidthOptions,
     depth: DepthRequest,
+    trial: Trial,
     dtype: torch.dtype | None,
     max_shard_size: str,
     state: Path | None,
@@ -66,18 +69,19 @@ def grow_in_memory(
     check_disk(partial, lengths[1] + (0 if states is None else states[1]))
     teacher = _teacher(folder, working)
     student = _student(model_class, config, working, options.seed)
-    inputs = from_config(model_class, folder.config, options.seed)
-    growth = transfer(
-        teacher,
-        student,
-        inputs,
-        how=options.how,
-        shares=options.shares,
-        noise=options.noise,
-        init=depth.init,
-        positions=depth.positions,
-        seed=options.seed,
-    )
+    inputs = trial.inputs["given"]
+    with suiting(model_class, inputs, trial.made):
+        growth = transfer(
+            teacher,
+            student,
+            inputs,
+            how=options.how,
+            shares=options.shares,
+            noise=options.noise,
+            init=depth.init,
+            positions=depth.positions,
+            seed=options.seed,
+        )
     plan: Plan = growth.plan
     check_used(depth, plan)
     attributes = {**(plan.earlier.attributes if plan.earlier else {}), **plan.attributes}
@@ -115,11 +119,34 @@ def grow_in_memory(
             "the student was grown and verified, but its folder doesn't load as the same function: relative error "
             f"{again.max_relative_error:.1e}. Its config has no word for something that changed. Nothing is written."
         )
-    found = replace(found, bytes=(folder.bytes(), written.bytes()), verification=growth.verification)
+    proof = _also_longer(growth, loaded, trial)
+    if not proof.passed:
+        shutil.rmtree(partial)
+        raise VerificationError(
+            f"the student doesn't compute the teacher's function on longer texts: relative error "
+            f"{proof.max_relative_error:.1e}, tolerance {proof.tolerance:.0e}. Nothing is written."
+        )
+    found = replace(found, bytes=(folder.bytes(), written.bytes()), verification=proof)
     (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
     (partial / REQUEST).unlink()
     partial.rename(target)
     return found
+
+
+def _also_longer(growth: Growth, loaded: nn.Module, trial: Trial) -> Verification:
+    """The growth's proof, and what it leaves out: texts longer than the lengths that the config knows."""
+    proof, notes = growth.verification, [*growth.verification.notes, *trial.notes]
+    errors = dict(proof.errors)
+    for label, inputs in trial.inputs.items():
+        if label == "given":
+            continue
+        try:
+            found = verify(growth.teacher, loaded, inputs)
+        except Exception as error:  # whatever a class says no with
+            notes.append(f"{label} inputs not compared: {type(error).__name__}")
+            continue
+        errors.update({k.replace("/given/", f"/{label}/"): e for k, e in found.errors.items() if "/given/" in k})
+    return replace(proof, errors=errors, notes=tuple(notes))
 
 
 def _widest(folder: Folder) -> torch.dtype:

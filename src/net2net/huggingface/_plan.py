@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 import net2net
@@ -19,8 +18,10 @@ from net2net.errors import CheckpointError
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._depth import DepthRequest, KindError, NeedsMemory, check_kinds, depth_edits, sources
 from net2net.huggingface._folder import NAMES, Folder, bare_model, tied_names
-from net2net.huggingface._inputs import from_config
+from net2net.huggingface._ignored import without_ignored
+from net2net.huggingface._inputs import suiting
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
+from net2net.huggingface._verify import Trial
 from net2net.plan import Plan, TensorPlan, Widening, WidthOptions
 from net2net.request import Size
 from net2net.transferring import plan_between
@@ -34,12 +35,10 @@ class CheckpointPlan:
     config: Any
     teacher: nn.Module
     student: nn.Module
-    inputs: dict[str, torch.Tensor]
-    ties: dict[str, str]
 
 
 def plan_checkpoint(
-    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest
+    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest, trial: Trial
 ) -> CheckpointPlan:
     """Plan the growth of a checkpoint from its config and the headers of its files.
 
@@ -49,23 +48,27 @@ def plan_checkpoint(
         NeedsMemory: it can't be streamed.
     """
     try:
-        return _plan(folder, sizes, options, depth)
+        return _plan(folder, sizes, options, depth, trial)
     except KindError:
         if depth.positions is not None:
             raise
-        return _plan(folder, sizes, options, replace(depth, positions="append"))
+        return _plan(folder, sizes, options, replace(depth, positions="append"), trial)
 
 
-def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest) -> CheckpointPlan:
+def _plan(
+    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest, trial: Trial
+) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
+    folder, ignored = without_ignored(folder, teacher)
     _check_files(folder, teacher)
     if options.how == "random_pad":
         raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
-    inputs = from_config(folder.model_class, folder.config, options.seed)
+    inputs = trial.inputs["given"]
     asked = new_config(folder.config, sizes)
     lists = lists_of_layers(teacher)
     small = _small(teacher, folder.config, lists)
-    analysis = analyze(small, inputs)
+    with suiting(folder.model_class, inputs, trial.made):
+        analysis = analyze(small, inputs)
     found = depends_on_depth(teacher, small, lists)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
@@ -90,10 +93,10 @@ def _plan(folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, dept
         {},
         deepenings=tuple(e.deepening for e in edits.values()),
         removed=(),
-        notes=(),
+        notes=ignored,
         version=net2net.__version__,
     )
-    return CheckpointPlan(plan, config, teacher, student, inputs, tied_names(student))
+    return CheckpointPlan(plan, config, teacher, student)
 
 
 def _everywhere(widenings: tuple[Widening, ...], lists: list[Layers]) -> Iterator[Widening]:

@@ -117,6 +117,8 @@ def _embedding(folder: Folder, name: str, dtype: torch.dtype) -> Callable[[torch
 
     def forward(ids: torch.Tensor) -> torch.Tensor:
         rows, places = torch.unique(ids, return_inverse=True)
+        if rows.numel() and not 0 <= int(rows[0]) <= int(rows[-1]) < folder.tensors[name].shape[0]:
+            raise IndexError(f"'{name}' has no row {int(rows[-1])}")
         return folder.read(name, rows.numpy()).to(dtype)[places]
 
     return forward

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +15,60 @@ import torch
 from net2net._proof import relative_error
 from net2net._threads import alone, in_threads
 from net2net.apply._pieces import PIECE
-from net2net.capture import named_outputs
+from net2net.capture import Inputs, named_outputs
 from net2net.errors import CheckpointError, StudentMismatchError
 from net2net.huggingface._folder import Folder, bare_model, open_folder
 from net2net.huggingface._hub import local_folder
-from net2net.huggingface._inputs import from_config
+from net2net.huggingface._inputs import Tensors, from_config, given_inputs, suiting
+from net2net.huggingface._proof import long_inputs
 from net2net.huggingface._stream import streaming_model
 from net2net.plan._plan import Preservation
 from net2net.verify import Verification
 
 # Above this many bytes of weights the proof runs in float32.
 FLOAT64_BYTES = 2**30
-Outputs = tuple[dict[str, Any], torch.dtype]
 
 
-def verify_checkpoints(teacher: str | Path, student: str | Path, *, seed: int = 0) -> Verification:
+@dataclass(frozen=True)
+class Trial:
+    """What two checkpoints are compared on: inputs by name, whether the user gave them, and what they don't reach."""
+
+    inputs: Mapping[str, Tensors]
+    made: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a checkpoint computes, by the name of the inputs, and in which dtype."""
+
+    values: Mapping[str, dict[str, Any]]
+    dtype: torch.dtype
+
+
+def trial_of(folder: Folder, seed: int, given: Inputs | None = None) -> Trial:
+    """The user's inputs; or some that are made from the config, and longer ones where it knows of lengths.
+
+    Raises:
+        OptionError: the class takes something that no config describes.
+    """
+    if given is not None:
+        return Trial({"given": given_inputs(folder.model_class, given)}, made=False)
+    short = from_config(folder.model_class, folder.config, seed)
+    parameters = sum(math.prod(stored.shape) for stored in folder.tensors.values())
+    longer, notes = long_inputs(folder.model_class, folder.config, seed, parameters)
+    return Trial({"given": short, **longer}, notes=notes)
+
+
+def verify_checkpoints(
+    teacher: str | Path, student: str | Path, *, example_inputs: Inputs | None = None, seed: int = 0
+) -> Verification:
     """Whether two checkpoints compute the same, measured without having either of them in memory.
 
     Args:
         teacher, student: folders with config.json and safetensors, or names of models on the hub.
-        seed: of the inputs, which are made as the teacher's config says.
+        example_inputs: as for `grow_checkpoint`.
+        seed: of the inputs, where they are made as the teacher's config says.
 
     Raises:
         CheckpointError: a folder is damaged, or doesn't run.
@@ -42,22 +78,30 @@ def verify_checkpoints(teacher: str | Path, student: str | Path, *, seed: int = 
         >>> print(verify_checkpoints("llama", "llama-wide"))  # doctest: +SKIP
     """
     first, second = open_folder(local_folder(teacher)), open_folder(local_folder(student))
-    inputs = from_config(first.model_class, first.config, seed)
-    return compare(reference(first, inputs), second, inputs, "exact", first)
+    trial = trial_of(first, seed, example_inputs)
+    return compare(reference(first, trial), second, trial, "exact", first)
 
 
-def reference(folder: Folder, inputs: dict[str, torch.Tensor]) -> Outputs:
-    """What the teacher computes, and the dtype that it was computed in.
+def reference(folder: Folder, trial: Trial) -> Outputs:
+    """What the teacher computes, and the dtype that it was computed in. Longer texts that it refuses are left out.
 
     Raises:
-        CheckpointError: nothing finite comes out.
+        CheckpointError: it doesn't run, or nothing finite comes out.
     """
     _check_finite(folder)
     large = folder.bytes() > FLOAT64_BYTES
-    found = _outputs(folder, inputs, (torch.float32,) if large else (torch.float64, torch.float32))
-    if not any(torch.isfinite(o).any() for o in found[0].values() if isinstance(o, torch.Tensor)):
+    first, *longer = trial.inputs
+    with suiting(folder.model_class, trial.inputs[first], trial.made):
+        own, dtype = _outputs(
+            folder, trial.inputs[first], (torch.float32,) if large else (torch.float64, torch.float32)
+        )
+    if not any(torch.isfinite(o).any() for o in own.values() if isinstance(o, torch.Tensor)):
         raise CheckpointError("the source gives no finite output: its weights hold NaN or infinity.")
-    return found
+    found = {first: own}
+    for label in longer:
+        with contextlib.suppress(Exception):  # whatever a class says no with
+            found[label], _ = _outputs(folder, trial.inputs[label], (dtype,))
+    return Outputs(found, dtype)
 
 
 def _check_finite(folder: Folder) -> None:
@@ -84,7 +128,7 @@ def _check_finite(folder: Folder) -> None:
 def compare(
     ours: Outputs,
     student: Folder,
-    inputs: dict[str, torch.Tensor],
+    trial: Trial,
     promise: Preservation,
     teacher: Folder | None = None,
 ) -> Verification:
@@ -95,23 +139,26 @@ def compare(
     Raises:
         StudentMismatchError: it doesn't run on these inputs, or gives other outputs.
     """
-    values, working = ours
+    working, errors = ours.dtype, {}
     try:
-        theirs, _ = _outputs(student, inputs, (working,))
-        errors = {
-            f"eval/given/{name}": relative_error(value, theirs[name])
-            for name, value in values.items()
-            if isinstance(value, torch.Tensor)
-        }
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        for label, values in ours.values.items():
+            theirs, _ = _outputs(student, trial.inputs[label], (working,))
+            for name, value in values.items():
+                if isinstance(value, torch.Tensor):
+                    errors[f"eval/{label}/{name}"] = relative_error(value, theirs[name])
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise StudentMismatchError(f"the two checkpoints don't compute alike: {reason}") from error
     rounded = {s.dtype for folder in (student, teacher) if folder is not None for s in folder.tensors.values()}
     tolerance = 1e-1 if torch.bfloat16 in rounded else 2e-2 if torch.float16 in rounded else 1e-5
-    return Verification(errors, tolerance, promise, str(working).removeprefix("torch."))
+    left = tuple(
+        f"{label} inputs not compared: the source doesn't run on them"
+        for label in trial.inputs.keys() - ours.values.keys()
+    )
+    return Verification(errors, tolerance, promise, str(working).removeprefix("torch."), notes=(*trial.notes, *left))
 
 
-def _outputs(folder: Folder, inputs: dict[str, torch.Tensor], dtypes: Sequence[torch.dtype]) -> Outputs:
+def _outputs(folder: Folder, inputs: Tensors, dtypes: Sequence[torch.dtype]) -> tuple[dict[str, Any], torch.dtype]:
     """What a checkpoint computes, and in which dtype: streamed, or in memory where a module reads another's weights."""
     for working in dtypes:
         given = {k: v.to(working) if v.is_floating_point() else v for k, v in inputs.items()}

@@ -1,0 +1,196 @@
+"""Folders of transformers: inputs that fit every class, old files, words that are no sizes, what lies beside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import net2net
+from net2net.capture import named_outputs
+from net2net.huggingface._inputs import from_config
+
+transformers = pytest.importorskip("transformers")
+
+TEXT = {
+    "vocab_size": 61, "hidden_size": 24, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 20, "intermediate_size": 36, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 24,
+    "patch_size": 8,
+}  # fmt: skip
+BART = {
+    "vocab_size": 37, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1,
+    "d_model": 24, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 3, "encoder_ffn_dim": 40, "decoder_ffn_dim": 44, "max_position_embeddings": 19,
+}  # fmt: skip
+SOUND = {
+    "vocab_size": 37, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 37,
+    "conv_dim": (8, 8, 8), "conv_kernel": (10, 3, 3), "conv_stride": (5, 2, 2), "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}  # fmt: skip
+
+
+def llama(**more: Any) -> Any:
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TEXT, **more}))
+
+
+def llava() -> Any:
+    text, vision = transformers.LlamaConfig(**TEXT), transformers.CLIPVisionConfig(**VISION)
+    config = transformers.LlavaConfig(text_config=text, vision_config=vision, image_token_index=60, image_seq_length=9)
+    return transformers.LlavaForConditionalGeneration(config)
+
+
+def gemma2(**more: Any) -> Any:
+    config = transformers.Gemma2Config(**TEXT, head_dim=6, sliding_window=8, query_pre_attn_scalar=6, **more)
+    return transformers.Gemma2ForCausalLM(config)
+
+
+def whisper() -> Any:
+    config = transformers.WhisperConfig(**BART, num_mel_bins=11, max_source_positions=7, max_target_positions=19)
+    return transformers.WhisperForConditionalGeneration(config)
+
+
+def saved(build: Callable[[], Any], folder: Path) -> Any:
+    """The model in a folder, its weights spread as trained ones are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build().eval()
+        for parameter in model.parameters():
+            parameter.data.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(folder)
+    return model
+
+
+def difference(teacher: Any, folder: Path, inputs: Any = None) -> float:
+    """How far the grown folder, loaded as anybody would, is from the teacher, on inputs of another seed."""
+    student = type(teacher).from_pretrained(folder).eval()
+    inputs = inputs or from_config(type(teacher), teacher.config, 5)
+    with torch.no_grad():
+        ours, theirs = (named_outputs(model(**inputs)) for model in (teacher, student))
+    return max(
+        float((ours[n] - theirs[n]).abs().max() / ours[n].abs().max())
+        for n in ours
+        if isinstance(ours[n], torch.Tensor)
+    )
+
+
+@pytest.mark.parametrize(
+    ("build", "sizes"),
+    [
+        (llava, {"text_config.intermediate_size": "2x"}),
+        (whisper, {"d_model": "2x", "encoder_attention_heads": "2x", "decoder_attention_heads": "2x"}),
+        (lambda: transformers.Wav2Vec2ForCTC(transformers.Wav2Vec2Config(**SOUND)), {"intermediate_size": "2x"}),
+        (lambda: transformers.HubertForCTC(transformers.HubertConfig(**SOUND)), {"intermediate_size": 53}),
+        (lambda: transformers.BartForQuestionAnswering(transformers.BartConfig(**BART)), {"encoder_ffn_dim": "2x"}),
+        (
+            lambda: transformers.BertForMultipleChoice(
+                transformers.BertConfig(**{k: v for k, v in TEXT.items() if k != "num_key_value_heads"})
+            ),
+            {"intermediate_size": "2x"},
+        ),
+        (
+            lambda: transformers.LlamaForSequenceClassification(transformers.LlamaConfig(**TEXT)),
+            {"intermediate_size": "2x"},
+        ),
+    ],
+    ids=["llava", "whisper", "wav2vec2", "hubert", "bart", "choices", "classifier"],
+)
+def test_inputs_are_made_for_every_class(build: Callable[[], Any], sizes: dict[str, Any], tmp_path: Path) -> None:
+    teacher = saved(build, tmp_path / "t")
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes)
+    assert difference(teacher, tmp_path / "s") <= 1e-5
+
+
+def test_inputs_that_cannot_be_made_are_asked_for(tmp_path: Path) -> None:
+    """Qwen 2 VL cuts its images into patches itself; nothing is written."""
+    config = transformers.Qwen2VLConfig(
+        vision_config={"embed_dim": 24, "depth": 2, "num_heads": 2, "hidden_size": 24},
+        text_config={**TEXT, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 1]}},
+    )
+    saved(lambda: transformers.Qwen2VLForConditionalGeneration(config), tmp_path / "t")
+    with pytest.raises(net2net.OptionError, match="example_inputs"):
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"text_config.intermediate_size": "2x"})
+    given = {"input_ids": torch.arange(4, 18).reshape(2, 7)}
+    net2net.grow_checkpoint(
+        tmp_path / "t", tmp_path / "s", {"text_config.intermediate_size": "2x"}, example_inputs=given
+    )
+
+
+def test_given_inputs(tmp_path: Path) -> None:
+    teacher = saved(llama, tmp_path / "t")
+    ids = torch.arange(4, 34).reshape(2, 15)
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": 53}, example_inputs=ids)
+    assert difference(teacher, tmp_path / "s", {"input_ids": ids}) <= 1e-5
+    with pytest.raises(net2net.GrowthError, match="pixels"):
+        net2net.grow_checkpoint(
+            tmp_path / "t", tmp_path / "u", {"intermediate_size": 53}, example_inputs={"pixels": ids}
+        )
+    assert not (tmp_path / "u").exists()
+
+
+def with_tensor(folder: Path, name: str) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    save_file({**tensors, name: torch.ones(3)}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq", "model.rotary_emb.original_inv_freq"],
+)
+def test_what_the_class_ignores_is_left_out(name: str, tmp_path: Path) -> None:
+    teacher = saved(llama, tmp_path / "t")
+    with_tensor(tmp_path / "t", name)
+    growth = net2net.grow_checkpoint(
+        tmp_path / "t", tmp_path / "s", {"hidden_size": "2x", "num_attention_heads": 8, "num_key_value_heads": 4}
+    )
+    assert any(name in note for note in growth.plan.notes)
+    assert name not in load_file(tmp_path / "s" / "model.safetensors")
+    assert difference(teacher, tmp_path / "s") <= 1e-5
+
+
+def test_what_the_class_does_not_know_is_refused(tmp_path: Path) -> None:
+    saved(llama, tmp_path / "t")
+    with_tensor(tmp_path / "t", "model.layers.0.self_attn.lora.weight")
+    with pytest.raises(net2net.CheckpointError, match=r"lora\.weight"):
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": "2x"})
+
+
+@pytest.mark.parametrize(
+    ("build", "sizes", "word"),
+    [
+        (gemma2, {"sliding_window": "2x"}, "sliding_window"),
+        (gemma2, {"sliding_window": "2x", "num_hidden_layers": 4}, "sliding_window"),
+        (llama, {"num_labels": "2x"}, "num_labels"),
+        (llama, {"pretraining_tp": 2}, "pretraining_tp"),
+        (llama, {"intermediate_size": "2x", "max_position_embeddings": "2x"}, "max_position_embeddings"),
+        (llava, {"image_seq_length": "2x", "text_config.intermediate_size": "2x"}, "image_seq_length"),
+    ],
+    ids=["window", "window and depth", "labels", "slices", "positions", "features"],
+)
+def test_a_word_that_no_tensor_follows_is_refused(
+    build: Callable[[], Any], sizes: dict[str, Any], word: str, tmp_path: Path
+) -> None:
+    saved(build, tmp_path / "t")
+    with pytest.raises(net2net.SizeError, match=f"'{word}'"):
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes)
+    assert not (tmp_path / "s").exists()
+
+
+def test_the_proof_reaches_beyond_the_window(tmp_path: Path) -> None:
+    teacher = saved(gemma2, tmp_path / "t")
+    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"num_hidden_layers": 4})
+    assert growth.verification is not None
+    assert {key.split("/")[1] for key in growth.verification.errors} == {"given", "long"}
+    assert difference(teacher, tmp_path / "s", {"input_ids": torch.arange(4, 60)[None]}) <= 1e-5
+    config = json.loads((tmp_path / "s" / "config.json").read_text())
+    (tmp_path / "s" / "config.json").write_text(json.dumps({**config, "sliding_window": 16}))
+    proof = net2net.huggingface.verify_checkpoints(tmp_path / "t", tmp_path / "s")
+    assert not proof.passed  # what seven tokens don't show
+    assert [key.split("/")[1] for key, error in proof.errors.items() if error > 1e-3] == ["long"]
