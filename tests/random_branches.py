@@ -130,7 +130,7 @@ def case(seed: int) -> Case:
     torch.manual_seed(seed)
     net = Net(draw).double()
     with torch.no_grad():
-        for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+        for tensor in [*net.parameters(), *net.buffers()]:
             if tensor.dim() == 1 and tensor.is_floating_point():
                 tensor.add_(torch.rand_like(tensor) * 0.3)
     net.eval()

@@ -316,7 +316,7 @@ def test_a_refusal_is_a_message(source: Path, tmp_path: Path) -> None:
 def test_different_inputs_are_a_refusal(source: Path) -> None:
     result = run("verify", f"{source}:net", f"{source}:other_inputs")
     assert result.exit_code == 1
-    assert "same inputs" in result.stderr
+    assert "doesn't run" in result.stderr and len(result.stderr.splitlines()) < 12
 
 
 def test_a_failed_save_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,7 @@ class Distances(nn.Module):
         return self.head(self.embed(x))
 
 
-def test_an_operation_with_no_rule_is_named_with_its_module() -> None:
+def test_an_operation_that_mixes_is_named_with_its_module() -> None:
     teacher = trained(Distances())
     name = name_at(teacher, X, "embed.weight")
     refused(
@@ -192,7 +192,7 @@ def test_an_operation_with_no_rule_is_named_with_its_module() -> None:
         name,
         "aten.cdist",
         "'head'",
-        "rule",
+        "distances",
     )
 
 

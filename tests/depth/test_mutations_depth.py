@@ -98,7 +98,7 @@ def of_statistics(change: Callable[[Any, list[Tensor]], tuple[np.ndarray, np.nda
 
         def changed(model: nn.Module, batches: Any, places: Any) -> Any:
             found = statistics(model, batches, places)
-            few = statistics(model, [batch[:4] for batch in batches[:1]], places)
+            few = statistics(model, [replace(b, args=(b.args[0][:4],)) for b in batches[:1]], places)
             return {
                 n: replace(s, **dict(zip(("mean", "variance"), change(s, few[n]), strict=True)))
                 for n, s in found.items()
