@@ -133,14 +133,19 @@ def test_inputs_that_the_model_does_not_take() -> None:
 
 
 def test_a_model_that_does_not_copy() -> None:
+    class Stubborn:
+        def __reduce_ex__(self, protocol: object) -> str:
+            raise TypeError("it is one of a kind")
+
     model = mlp()
-    model.stream = (number for number in range(3))  # a generator
+    model.stream = [Stubborn()]
     refused(
         net2net.CaptureError,
         lambda: net2net.widen(model, {"0": 12}, X),
         "Sequential",
         "can't be copied",
-        "generator",
+        "'stream[0]'",
+        "it is one of a kind",
     )
 
 

@@ -129,8 +129,12 @@ def _furnish(
             owner, _, attribute = name.rpartition(".")
             module.get_submodule(owner)._buffers[attribute] = new.to(old)
     nodes = {n.module: n for n in sizes.inference.graph.nodes if n.op.startswith(_LAYER_OPS)}
+    modes = {module: module.training for module in student.modules()}
+    student.eval()  # reading a weight that is computed (spectral norm) would change what it is computed with
     for path, module in student.named_modules():
         update_layer(module, nodes.get(path), sizes)
+    for module, training in modes.items():
+        module.training = training
     set_numbers(student, settings)
     for path, attributes in plan.attributes.items():
         for name, number in attributes.items():

@@ -1,0 +1,209 @@
+"""Trained modules: whatever hangs on them, they grow, and the student has it."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import types
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import prune
+
+import net2net
+
+
+def preserved(teacher: nn.Module, student: nn.Module, *inputs: torch.Tensor) -> bool:
+    """Whether two networks compute the same, in both modes, and the student can be trained."""
+    for train in (False, True):
+        with torch.no_grad():
+            before, after = teacher.train(train)(*inputs), student.train(train)(*inputs)
+        if ((before - after).abs().max() / before.abs().max()).item() > 1e-10:
+            return False
+    optimizer = torch.optim.SGD(student.parameters(), 1e-3)
+    for _ in range(2):
+        optimizer.zero_grad()
+        student(*inputs).square().mean().backward()
+        optimizer.step()
+    return True
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.last = nn.Linear(4, 8), nn.Linear(8, 2), None
+        self.double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.a(x)))
+
+
+def x(*shape: int) -> torch.Tensor:
+    return torch.randn(*(shape or (5, 4)), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+
+
+def trained(net: nn.Module, *inputs: torch.Tensor) -> nn.Module:
+    optimizer = torch.optim.SGD(net.parameters(), 1e-2)
+    net(*inputs).square().mean().backward()
+    optimizer.step()
+    return net
+
+
+def pruned(layer: nn.Module) -> nn.Module:
+    return prune.l1_unstructured(layer, "weight", 0.3)
+
+
+class KeepsLoss(Net):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = super().forward(x)
+        self.last = out.square().mean()  # type: ignore[assignment]
+        return out
+
+
+class KeepsMany(Net):
+    """A graph in a list, a tuple, a dict and an object."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = torch.relu(self.a(x))
+        self.seen = [h, (h, {"h": h}), types.SimpleNamespace(h=h)]
+        return self.b(h)
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.last = *(nn.Linear(width, width) for _ in range(3)), None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.last = (self.q(x) @ self.k(x).mT).softmax(-1)
+        return x + self.last @ self.v(x)
+
+
+@pytest.mark.parametrize("kind", [KeepsLoss, KeepsMany])
+def test_tensors_with_a_graph_kept_on_the_module(kind: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = trained(kind(), x())
+    growth = net2net.widen(net, {"a": 13}, x())
+    assert growth.student.a.out_features == 13 and preserved(net, growth.student, x())  # type: ignore[union-attr]
+
+
+def test_kept_attention_in_width_and_depth() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 8), Attention(8), Attention(8), nn.Linear(8, 2)).double()
+    given = x(2, 5, 3)
+    trained(net, given)
+    assert net[1].last.grad_fn is not None
+    for growth in (net2net.widen(net, 2.0, given), net2net.deepen(net, "2x", given)):
+        assert preserved(net, growth.student, given)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("parametrize", [
+    nn.utils.spectral_norm, nn.utils.weight_norm, nn.utils.parametrizations.spectral_norm,
+    nn.utils.parametrizations.weight_norm, pruned,
+])  # fmt: skip
+def test_weights_that_are_computed_anew(parametrize: Callable[[nn.Module], nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    parametrize(net[0])
+    trained(net, x())
+    for mode in (True, False):
+        student: Any = net2net.widen(net.train(mode), {"2": 13}, x()).student
+        net.eval(), student.eval()
+        with torch.no_grad():
+            assert torch.allclose(net(x()), student(x()), rtol=0, atol=1e-10)
+        trained(student.train(), x())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("parametrize", [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm, pruned])
+def test_computed_weights_grow_after_training(parametrize: Callable[[nn.Module], nn.Module]) -> None:
+    torch.manual_seed(0)
+    net = Net()
+    parametrize(net.a)
+    trained(net, x())
+    student: Any = net2net.widen(net, {"a": 13}, x()).student
+    assert preserved(net, student, x()) and student.a.weight.shape == (13, 4)
+
+
+def test_what_is_no_part_of_the_function_is_shared(tmp_path: Path) -> None:
+    net: Any = Net()
+    net.lock, net.condition, net.config, net.loss = threading.Lock(), threading.RLock(), types, nn.functional.mse_loss
+    net.stream = (n for n in range(3))
+    net.kind = nn.Linear
+    net.loader = torch.utils.data.DataLoader([1, 2])  # type: ignore[var-annotated, arg-type]
+    net.generator = torch.Generator().manual_seed(7)
+    with open(tmp_path / "log", "w") as net.log:
+        student: Any = net2net.widen(net, {"a": 13}, x()).student
+        for name in ("lock", "condition", "config", "loss", "stream", "kind", "loader", "log"):
+            assert getattr(student, name) is getattr(net, name), name
+    assert student.generator is not net.generator
+    assert torch.equal(torch.rand(3, generator=student.generator), torch.rand(3, generator=net.generator))
+
+
+class Bound(Net):
+    """Functions kept as attributes, each over `self`."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((8,), 1.5, dtype=torch.float64))
+        made: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+            "closure": lambda h: h * self.scale,
+            "default": lambda h, of=self: h * of.scale,
+            "method": self.scaled,
+            "partial": functools.partial(Bound.scaled, self),
+            "wrapped": functools.wraps(self.scaled)(lambda h: self.scaled(h)),
+            "in a list": (lambda both: lambda h: both[0].scaled(h))([self]),
+        }
+        self.act = [made[way]]
+
+    def scaled(self, h: torch.Tensor) -> torch.Tensor:
+        return h * self.scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.act[0](self.a(x))))
+
+
+@pytest.mark.parametrize("way", ["closure", "default", "method", "partial", "wrapped", "in a list"])
+def test_functions_over_the_module_mean_the_students(way: str) -> None:
+    torch.manual_seed(0)
+    net = Bound(way)
+    student: Any = net2net.widen(net, {"a": 13}, x()).student
+    assert preserved(net, student, x())
+    with torch.no_grad():
+        student.scale.zero_()  # the function must read the student's scale
+        assert torch.equal(student(x()), student.b.bias.expand(5, 2))
+        assert not torch.equal(net(x()), net.b.bias.expand(5, 2))
+
+
+def test_a_weak_reference_to_the_parent_means_the_students() -> None:
+    net: Any = Net()
+    net.a.parent = weakref.ref(net)
+    student: Any = net2net.widen(net, {"a": 13}, x()).student
+    assert student.a.parent() is student and net.a.parent() is net
+
+
+def test_a_handle_removes_the_hook_of_its_own_network() -> None:
+    net: Any = Net()
+    net.a.handle = net.a.register_forward_hook(lambda module, args, out: 2 * out)
+    student: Any = net2net.widen(net, {"a": 13}, x()).student
+    assert preserved(net, student, x())
+    student.a.handle.remove()
+    assert not student.a._forward_hooks and len(net.a._forward_hooks) == 1
+
+
+class Stubborn:
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("no")
+
+
+def test_what_cant_be_copied_is_named() -> None:
+    net: Any = nn.Sequential(Net(), nn.Linear(2, 4).double(), Net())
+    net[2].a.extras = {"deep": [1, types.SimpleNamespace(thing=Stubborn())]}
+    with pytest.raises(net2net.CaptureError, match=r"'2\.a\.extras\['deep'\]\[1\]\.thing' of Sequential .*Stubborn"):
+        net2net.widen(net, {"0.a": 13}, x())
