@@ -161,7 +161,7 @@ def close(function: types.FunctionType, memo: dict[int, Any]) -> None:
         if not is_empty(old):
             cell.cell_contents = own(old.cell_contents)
     new.__defaults__ = None if function.__defaults__ is None else tuple(map(own, function.__defaults__))
-    new.__kwdefaults__ = {name: own(value) for name, value in (function.__kwdefaults__ or {}).items()} or None  # type: ignore[assignment]
+    new.__kwdefaults__ = {name: own(value) for name, value in (function.__kwdefaults__ or {}).items()} or None
     vars(new).update({name: own(value) for name, value in vars(function).items()})
 
 
