@@ -20,6 +20,7 @@ from net2net._unread import apart_from_unread, with_notes
 from net2net.apply import grow_state
 from net2net.build import (
     Blueprint,
+    ChangedNumber,
     EpsError,
     Fit,
     Mismatch,
@@ -216,16 +217,21 @@ class _Designer:
                 fitted = blueprint.having(Fit(numbers, fitting.judge).find(start))
                 return fitted, fitting.constants(fitted)
             except GrowthError as error:
+                if isinstance(error, ChangedNumber):
+                    raise CouplingError(f"{type(self.model).__name__} can't grow {_grown(plan)}: {error}.") from None
                 reasons.append(str(error).splitlines()[0])
                 if isinstance(error, Mismatch):
                     advice = "A size is computed from another one, or written into its forward. "
-        grown = ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
         reason = reasons[0] if reasons else "no draft"
         raise CouplingError(
-            f"{type(self.model).__name__} doesn't run at these sizes ({grown}): {reason}. "
+            f"{type(self.model).__name__} doesn't run at these sizes ({_grown(plan)}): {reason}. "
             f"{advice}Grow the dimensions that it ties together by the same factor, or build the bigger model yourself "
             "and use net2net.transfer."
         )
+
+
+def _grown(plan: Plan) -> str:
+    return ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How the student module comes to be: a copy of the teacher's modules with new tensors and new sizes."""
 
 from net2net.build._attributes import Setting, numbers_in, settings_of
-from net2net.build._compare import Mismatch, compare, operations
+from net2net.build._compare import ChangedNumber, Mismatch, compare, operations
 from net2net.build._config import EpsError
 from net2net.build._deeper import draft_deeper
 from net2net.build._fit import Fit, Verdict
@@ -12,6 +12,7 @@ from net2net.build._trial import Trial
 
 __all__ = [
     "Blueprint",
+    "ChangedNumber",
     "EpsError",
     "Fit",
     "Mismatch",

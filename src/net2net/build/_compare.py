@@ -17,6 +17,10 @@ _COPIES = (
     "aten.lift_fresh",
 )  # fmt: skip
 
+_MUL = ("aten.mul", "aten.multiply")
+_DIV = ("aten.div", "aten.divide", "aten.true_divide")
+_ENDS = {("aten.arange", "end"), ("aten.range", "end")}  # they say how many
+
 
 class Mismatch(GrowthError):
     """The student's operations are not the teacher's at the new sizes. Says where.
@@ -27,6 +31,16 @@ class Mismatch(GrowthError):
     def __init__(self, message: str, index: int = 0, modules: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.index, self.modules = index, modules
+
+
+class ChangedNumber(Mismatch):
+    """A number that is computed from a size, where no weight can make up for its change."""
+
+    def __init__(self, node: Node, old: float, new: float) -> None:
+        super().__init__(
+            f"{node.where} computes with the number {old:g}, which is made from a size and becomes {new:g}; no weight "
+            "can make up for that. A number that the module keeps as an attribute stays as it is: use one there"
+        )
 
 
 def compare(
@@ -109,13 +123,17 @@ def _constants(before: Node, after: Node, known: set[tuple[float, float]]) -> li
         a, b = old_value.number, new_value.number
         if a is not None and b is not None and not _close(a, b):
             others = [v for v in before.inputs if v is not old_value]
-            if before.op not in ("aten.mul", "aten.div") or len(others) != 1:
-                raise Mismatch(f"{before.where} reads the number {a} in the teacher and {b} in the student")
-            found.append(Constant(before, others[0], a / b if before.op == "aten.mul" else b / a))
+            if _base(before.op) not in _MUL + _DIV or len(others) != 1:
+                raise ChangedNumber(before, a, b)
+            if _base(before.op) in _DIV and before.inputs[0] is old_value:
+                raise ChangedNumber(before, a, b)
+            found.append(Constant(before, others[0], a / b if _base(before.op) in _MUL else b / a))
     for name, old in before.arguments.items():
         new = after.arguments.get(name)
-        if isinstance(old, float) and isinstance(new, float) and not _close(old, new) and (old, new) not in known:
-            found.append(_ratio(before, name, old, new))
+        a, b = _number(before, name), _number(after, name)
+        if a is not None and b is not None:
+            if not _close(a, b) and (a, b) not in known:
+                found.append(_ratio(before, name, a, b))
         elif old is None and (new, new) in known:  # an eps that the teacher leaves to torch
             continue
         elif isinstance(old, float) != isinstance(new, float) and (isinstance(old, float) or isinstance(new, float)):
@@ -123,13 +141,38 @@ def _constants(before: Node, after: Node, known: set[tuple[float, float]]) -> li
     return found
 
 
+def _number(node: Node, name: str) -> float | None:
+    """An argument, if it is an operand of arithmetic rather than a size, a position or an axis.
+
+    What makes a constant of one entry is compared where that is read.
+    """
+    value = node.get(name)
+    if node.output.number is not None or isinstance(value, bool):
+        return None
+    if isinstance(value, float):
+        return value
+    if not isinstance(value, int) or (node.op, name) in _ENDS:
+        return None
+    schema = getattr(node.target, "_schema", None)
+    kinds = [str(a.type) for a in schema.arguments if a.name == name] if schema is not None else []
+    return value if kinds in (["number"], ["Optional[number]"], ["Tensor"], ["Optional[Tensor]"]) else None
+
+
 def _ratio(node: Node, name: str, old: float, new: float) -> Constant:
-    operation = node.op.rstrip("_")
-    if name == "other" and operation in ("aten.mul", "aten.div") and node.inputs:
-        return Constant(node, node.inputs[0], old / new if operation == "aten.mul" else new / old)
+    operation = _base(node.op)
+    if 0.0 in (old, new):
+        raise ChangedNumber(node, old, new)
+    if name == "other" and operation in _MUL + _DIV and node.inputs and node.get("rounding_mode") is None:
+        return Constant(node, node.inputs[0], old / new if operation in _MUL else new / old)
+    if operation in ("aten.add", "aten.sub") and name == "alpha" and node["other"] is not node["self"]:
+        return Constant(node, node["other"], old / new)
     if operation == "aten.baddbmm" and name in ("alpha", "beta"):
         return Constant(node, node["batch1" if name == "alpha" else "self"], old / new)
-    raise Mismatch(f"{node.where} has {name}={old} in the teacher and {new} in the student")
+    raise ChangedNumber(node, old, new)
+
+
+def _base(op: str) -> str:
+    return op.removesuffix("_")
 
 
 def _close(a: Any, b: Any) -> bool:

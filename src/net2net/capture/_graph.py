@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -115,6 +116,9 @@ def _values(arguments: Any) -> Iterator[Value]:
             yield from _values(argument)
 
 
+_MAKERS = ("aten.full", "aten.new_full", "aten.full_like", "aten.scalar_tensor")  # of constants
+
+
 def connected(
     target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: tuple[Value, ...], module: str
 ) -> Node:
@@ -133,6 +137,9 @@ def connected(
         value.consumers.append(node)
     if name in ("aten.lift_fresh", "aten.lift_fresh_copy", "aten.to", "aten.detach_", "aten.clone") and node.inputs:
         node.output.number = node.inputs[0].number
+    made = bound.get("fill_value", bound.get("s"))
+    if name in _MAKERS and isinstance(made, (int, float)) and math.prod(outputs[0].shape) == 1:
+        node.output.number = float(made)
     return node
 
 

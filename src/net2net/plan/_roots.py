@@ -8,10 +8,7 @@ from __future__ import annotations
 
 from net2net.axes import Atom, Flow, Inference, atoms, flow_of
 from net2net.capture import Node, Value
-from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, passed_by, shifts_of
-
-# f(c x) = c f(x) for c > 0.
-_HOMOGENEOUS = ("aten.relu", "aten.leaky_relu", "aten.abs", "aten.prelu", "aten._prelu_kernel", "aten.relu_")
+from net2net.plan._trace import NotPossible, axes_with, carries, factors_of, is_homogeneous, passed_by, shifts_of
 
 
 def rooted(inference: Inference, atom: Atom) -> set[tuple[str, int]]:
@@ -65,7 +62,7 @@ def _power(node: Node, powers: dict[Value, float]) -> float:
         return 2 * mine[0]
     if node.op.startswith("aten.pow") and isinstance(node.get("exponent"), (int, float)):
         return mine[0] * float(node["exponent"])
-    if node.op in _HOMOGENEOUS:
+    if is_homogeneous(node):
         return mine[0]
     if flow is Flow.CONTRACT:
         power = sum(powers.get(v, 0.0) for v in factors_of(node))

@@ -90,6 +90,18 @@ def multiplied(node: Node, operands: list[Value]) -> list[Value]:
     return operands[-1:] if node.op == "aten._weight_norm" else operands
 
 
+_HOMOGENEOUS = (
+    "aten.relu", "aten.leaky_relu", "aten.rrelu", "aten.abs", "aten.prelu", "aten._prelu_kernel",
+    "aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d", "aten.adaptive_max_pool1d", "aten.adaptive_max_pool2d",
+    "aten.adaptive_max_pool3d", "aten.amax", "aten.amin",
+)  # fmt: skip
+
+
+def is_homogeneous(node: Node) -> bool:
+    """Whether f(c x) = c f(x) for c > 0, so that a positive factor passes."""
+    return node.op.removesuffix("_") in _HOMOGENEOUS
+
+
 def makes_zeros(node: Node) -> bool:
     """Whether an operation makes a tensor of zeros."""
     return node.op in ("aten.zeros", "aten.new_zeros", "aten.zeros_like")
