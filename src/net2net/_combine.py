@@ -27,5 +27,12 @@ def one_growth(teacher: nn.Module, first: Growth, second: Growth, inputs: Inputs
         regrow=lambda other: carried_out(plan, other, second.student),
     )
     require(whole)
-    dead = None if one.dead is None and two.dead is None else (*(one.dead or ()), *(two.dead or ()))
-    return Growth(second.student, plan, replace(whole, dead=dead), teacher, inputs)
+    known = [found.dead for found in (one, two) if found.dead is not None]
+    whole = replace(
+        whole,
+        dead=tuple(dict.fromkeys(name for dead in known for name in dead)) if known else None,
+        stuck=two.stuck,
+        idle=tuple(dict.fromkeys((*one.idle, *two.idle))),
+        loudness=max((f.loudness for f in (one, two) if f.loudness is not None), default=None),
+    )
+    return Growth(second.student, plan, whole, teacher, inputs)

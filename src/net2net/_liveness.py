@@ -2,68 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from net2net.capture import named_outputs
+from net2net._new_units import NewUnits, Places
+from net2net._proof import cloned
+from net2net.capture import named_outputs, structural_copy
+
+# A gradient that is this part of the largest one, in steps of its dtype, is rounding.
+_ROUNDING = 100.0
 
 
-def dead_parameters(
-    model: nn.Module,
-    inputs: Any,
-    new_entries: Mapping[str, tuple[Any, ...] | None],
-    method: str = "forward",
-    training: bool = False,
-) -> tuple[str, ...]:
-    """Names of parameters none of whose new entries gets a gradient within two steps.
+@dataclass(frozen=True)
+class Call:
+    """One way to run a network: a method, its positional and keyword arguments, and the mode."""
+
+    method: str
+    inputs: Any
+    training: bool = False
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """What was measured of the gradients of new units.
+
+    `dead` are the tensors in which the new units of some dimension get none though the old ones do, `stuck` those
+    dimensions, `idle` the tensors in which the old ones get none either. `loudness` is the largest gradient of new
+    entries over the largest of old ones, in the tensor where that is most.
+    """
+
+    dead: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+    loudness: float | None = None
+
+
+def liveness(model: nn.Module, calls: Iterable[Call], units: Sequence[NewUnits]) -> Liveness:
+    """Which new units get a gradient in some call. Those of parameters that don't train are passed over.
 
     Args:
-        model: a copy that may be changed.
-        inputs: positional and keyword arguments.
-        new_entries: for each parameter that grew, per axis the places that are new (None: all old); None in place of
-            the axes means that all of it is new.
-        method, training: what is run, and in which mode.
+        model: the student; it is not changed.
+        calls: what to run, one by one as long as some units have had no gradient.
+        units: where new units stand.
+
+    Raises:
+        Exception: what the first call raised, where none could be run; or all parameters are frozen.
     """
-    model.train(training)
-    forward = getattr(model, method)
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    if not trained:
+        raise RuntimeError("all parameters are frozen")
+    units = [some for some in units if some.tensor in trained]
+    alive: set[NewUnits] = set()
+    beside: set[NewUnits] = set()
+    loud: float | None = None
+    errors: list[Exception] = []
+    ran = 0
+    for call in calls:
+        left = [some for some in units if some not in alive]
+        if not left:
+            break
+        try:
+            with torch.random.fork_rng(devices=[]):
+                if not ran:
+                    loud = _loudness(structural_copy(model, cloned), call, units)
+                new, old = _touched(structural_copy(model, cloned), call, left)
+        except Exception as error:
+            errors.append(error)
+            continue
+        ran += 1
+        alive |= new
+        beside |= old
+    if errors and not ran:
+        raise errors[0]
+    still = [some for some in units if some not in alive]
+    blamed = [some for some in still if some.axis is None or some in beside]
+    dead = tuple(dict.fromkeys(some.tensor for some in blamed))
+    return Liveness(
+        dead,
+        tuple(dict.fromkeys(some.dimension for some in blamed if some.dimension)),
+        tuple(dict.fromkeys(some.tensor for some in still if some.tensor not in dead)),
+        loud,
+    )
+
+
+def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> tuple[set[NewUnits], set[NewUnits]]:
+    """The units of which some new one gets a gradient in three passes, and those of which some old one does.
+
+    Between the passes steps are taken: zeros on the way out let the way in learn after the first.
+    """
+    model.train(call.training)
+    new, old = set(), set()
     named = dict(model.named_parameters())
-    alive: set[str] = set()
     with torch.enable_grad():
         for _ in range(3):
             for parameter in named.values():
                 parameter.grad = None
-            _loss(forward, inputs).backward()  # type: ignore[no-untyped-call]
-            for name, places in new_entries.items():
-                if name in named and named[name].grad is not None and _touched(named[name].grad, places):
-                    alive.add(name)
+            _loss(getattr(model, call.method), call.inputs).backward()  # type: ignore[no-untyped-call]
+            gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
+            largest = max(map(_size, gradients.values()), default=0.0)
+            for some in units:
+                gradient = gradients.get(some.tensor)
+                if gradient is not None:
+                    rounding = _ROUNDING * torch.finfo(gradient.dtype).eps * largest
+                    new |= {some} if _size(_at(gradient, some.axis, some.new)) > 0 else set()
+                    old |= {some} if _size(_at(gradient, some.axis, some.old)) > rounding else set()
             _step(model)
-    trainable = {n for n, p in named.items() if p.requires_grad}
-    return tuple(n for n in new_entries if n in trainable and n not in alive)
+    return new, old
 
 
-def loudness(
-    model: nn.Module, inputs: Any, new_entries: Mapping[str, tuple[Any, ...] | None], method: str = "forward"
-) -> float | None:
+def _loudness(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> float | None:
     """The largest gradient of new entries over the largest of old ones, in the tensor where that is most.
 
     The gradient of an outgoing weight is its unit's activation times what flows back: new units that are too loud on
-    either way show in it. The arguments are those of `dead_parameters`.
+    either way show in it.
     """
     model.eval()
     with torch.enable_grad():
-        _loss(getattr(model, method), inputs).backward()  # type: ignore[no-untyped-call]
+        _loss(getattr(model, call.method), call.inputs).backward()  # type: ignore[no-untyped-call]
     ratios = []
     for name, parameter in model.named_parameters():
-        places = new_entries.get(name)
-        if parameter.grad is None or places is None or parameter.dim() < 2:
+        mine = [some for some in units if some.tensor == name and some.axis is not None]
+        if parameter.grad is None or not mine or parameter.dim() < 2:
             continue
         new = torch.zeros(parameter.shape, dtype=torch.bool, device=parameter.device)
-        for axis, some in enumerate(places):
-            if some is not None and len(some):
-                new.index_fill_(axis, torch.as_tensor(some, device=new.device), True)
+        for some in mine:
+            assert some.axis is not None
+            new.index_fill_(some.axis, torch.as_tensor(some.new, device=new.device), True)
         size = parameter.grad.abs()
         if new.any() and not new.all() and float(size[~new].max()) > 0:
             ratios.append(float(size[new].max() / size[~new].max()))
@@ -89,15 +157,11 @@ def _step(model: nn.Module) -> None:
                 parameter.sub_(1e-2 * size * parameter.grad.sign())
 
 
-def _touched(gradient: torch.Tensor | None, places: tuple[Any, ...] | None) -> bool:
-    """Whether some new entry has a gradient."""
-    if gradient is None:
-        return False
-    if places is None:
-        return bool((gradient != 0).any())
-    for axis, new in enumerate(places):
-        if new is not None and len(new):
-            index = torch.as_tensor(new, device=gradient.device)
-            if bool((gradient.index_select(axis, index) != 0).any()):
-                return True
-    return False
+def _at(gradient: torch.Tensor, axis: int | None, places: Places) -> torch.Tensor:
+    if axis is None:
+        return gradient
+    return gradient.index_select(axis, torch.as_tensor(places, device=gradient.device))
+
+
+def _size(gradient: torch.Tensor) -> float:
+    return float(gradient.abs().max()) if gradient.numel() else 0.0

@@ -11,6 +11,7 @@ from net2net._arguments import require_request, require_teacher
 from net2net._calibrate import Calibration
 from net2net._depth_design import DepthDesigner, DepthOptions
 from net2net._initialise import initial_values
+from net2net._new_units import NewUnits
 from net2net._replay import carried_out
 from net2net._room import require_room_for_copies
 from net2net.apply import grow_state
@@ -185,7 +186,7 @@ def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis,
         preserves=plan.preserves,
         float32_inside=analysis.sites.inference.graph.casts_to_float32,
         moved=skeleton.moved,
-        new_entries=dict.fromkeys(skeleton.new),
+        units=[NewUnits(name) for name in skeleton.new],
         approximate=_approximate(plan),
         regrow=lambda other: carried_out(plan, other, student),
     )

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from net2net._arguments import require_kind, require_module
+from net2net._new_units import never_let_out, new_units
 from net2net._replay import carried_out, replayed
 from net2net._twins import twins
 from net2net.apply import grow_optimizer, grow_scheduler, has_ended, student_groups
@@ -225,15 +226,12 @@ def proved(teacher: nn.Module, student: nn.Module, plan: Plan, analysis: Analysi
         preserves=plan.preserves,
         float32_inside=analysis.sites.inference.graph.casts_to_float32,
         sources=_sources(analysis, plan),
-        new_entries={
-            name: tuple(None if m is None else np.flatnonzero(_is_new(m.source)) for m in tensor.axes)
-            for name, tensor in plan.tensors.items()
-        },
+        units=new_units(plan, analysis),
         regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
     if verification.dead is not None:
-        frozen = [n for n in _never_let_out(student, plan, analysis, verification.dead) if n not in verification.dead]
+        frozen = [n for n in never_let_out(student, plan, analysis, verification.dead) if n not in verification.dead]
         verification = replace(verification, dead=(*verification.dead, *frozen))
     return Growth(student, plan, verification, teacher, inputs)
 
@@ -242,31 +240,6 @@ def compiled_alike(growth: Growth, moved: Mapping[str, str] | None = None) -> Gr
     """The growth with its student compiled in place where the teacher is; the plan's notes say what isn't."""
     notes = compile_again(growth.teacher, growth.student, moved or {})
     return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes))) if notes else growth
-
-
-def _never_let_out(student: nn.Module, plan: Plan, analysis: Analysis, dead: tuple[str, ...]) -> list[str]:
-    """The frozen tensors of new units of which no other tensor learns either."""
-    inference, parameters = analysis.sites.inference, dict(student.named_parameters())
-    found: dict[str, None] = {}
-    for widening in plan.widenings:
-        atom = analysis.atoms[widening.dimension]
-        names = [
-            name
-            for name in plan.tensors
-            if name in parameters and any(atom in atoms(t) for t in inference.of(inference.graph.state[name]))
-        ]
-        frozen = [name for name in names if not parameters[name].requires_grad]
-        if all(name in frozen or name in dead for name in names):
-            found.update(dict.fromkeys(frozen))
-    return list(found)
-
-
-def _is_new(source: np.ndarray) -> np.ndarray:
-    """Places that are no first copy of an old one."""
-    first = np.zeros(len(source), dtype=bool)
-    first[np.unique(source, return_index=True)[1]] = True
-    result: np.ndarray = (source < 0) | ~first
-    return result
 
 
 def _sources(analysis: Analysis, plan: Plan) -> dict[str, tuple[np.ndarray | None, ...]]:

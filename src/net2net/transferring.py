@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
+from net2net._alive import learning, told
 from net2net._arguments import require_module, require_teacher
 from net2net._as_deep import as_deep
 from net2net._calibrate import Calibration
@@ -89,21 +91,28 @@ def _wider(
     for path, values in earlier.attributes.items():
         for name, number in values.items():
             setattr(prepared.get_submodule(path), name, number)
-    plan = plan_between(source, analysis, prepared, analysis.examples, options)
-    check_shapes(plan, analysis, student)
-    warn_of_twins(plan, options)
     initial = initial_values(student, options.seed) if options.how == "random_pad" else None
     weights = state_of(source, analysis)
-    plan = with_scales(plan, analysis.sites.inference, weights)
-    state = grow_state(plan, weights, initial)
-    for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
-        del state[name]
-    trial = loaded(prepared, state, plan)
-    growth = proved(source, trial, plan, analysis, inputs)
+
+    def state_for(plan: Plan) -> dict[str, torch.Tensor]:
+        state = grow_state(plan, weights, initial)
+        for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
+            del state[name]
+        return state
+
+    def made(options: WidthOptions) -> Growth:
+        plan = plan_between(source, analysis, prepared, analysis.examples, options)
+        check_shapes(plan, analysis, student)
+        plan = with_scales(plan, analysis.sites.inference, weights)
+        return proved(source, loaded(prepared, state_for(plan), plan), plan, analysis, inputs)
+
+    growth = told(learning(made(options), lambda _, other: made(other), options, analysis))
+    plan = growth.plan
+    warn_of_twins(plan, options)
     if deeper is not None:
         growth = one_growth(teacher, deeper, growth, inputs)
     attributes = {**earlier.attributes, **plan.attributes}
-    loaded(student, state, replace(plan, attributes=attributes), in_place=True)
+    loaded(student, state_for(plan), replace(plan, attributes=attributes), in_place=True)
     return replace(growth, student=student)
 
 

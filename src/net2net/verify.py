@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from net2net._arguments import require_inputs, require_module
-from net2net._liveness import dead_parameters, loudness
+from net2net._liveness import Call, liveness
+from net2net._new_units import NewUnits
 from net2net._proof import (
     MODES,
+    Arguments,
     ForwardError,
     Measured,
-    cloned,
     copy_in,
     device_of,
     dtype_of,
     first_departure,
     measure,
     move,
+    variants,
     with_zeros_drawn,
 )
-from net2net.capture import Example, Inputs, Methods, examples_of, structural_copy, uncompiled
+from net2net.capture import Example, Inputs, Methods, examples_of, uncompiled
 from net2net.errors import GrowthError, VerificationError
 from net2net.plan._plan import Preservation
 
@@ -34,6 +36,9 @@ from net2net.plan._plan import Preservation
 _FLOAT64_BYTES = 6 * 2**30
 # Liveness runs backward passes; above this many parameters it is left out.
 _LIVENESS_PARAMETERS = 20_000_000
+# Random inputs for units that those given don't reach: a few rows may all be on the dark side of a ReLU. So many, and
+# for models above a million parameters.
+_FURTHER, _FURTHER_LARGE = 48, 8
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
@@ -43,7 +48,9 @@ class Verification:
 
     `preserves` is what the growth promises ("exact", "approximate", "none"); only "exact" is held to the
     tolerance, in the modes that `exact_in` says. `departs` is the first module whose output differs, if one does.
-    `dead` names tensors of which no new entry gets a gradient within two steps; None if that was not checked.
+    `dead` names tensors in which the new units of some dimension get no gradient within two steps, on the inputs given
+    and on random ones, though the old units do, or can't as what could train them is frozen; None if that was not
+    checked. `stuck` are those dimensions, and `idle` the tensors in which the old units get none either.
     `approximate` are modes that are measured but not held to the tolerance: train mode, where a BatchNorm is new.
     `loudness` is the largest gradient of new entries over the largest of old ones, in the tensor where that is most.
     `notes` say what was not compared. docs/verification.md says what is covered.
@@ -58,6 +65,8 @@ class Verification:
     notes: tuple[str, ...] = field(default=())
     approximate: tuple[str, ...] = field(default=())
     loudness: float | None = None
+    stuck: tuple[str, ...] = field(default=())
+    idle: tuple[str, ...] = field(default=())
 
     @property
     def exact_in(self) -> tuple[str, ...]:
@@ -123,13 +132,13 @@ def compare_models(
     preserves: Preservation = "exact",
     float32_inside: bool | None = None,
     sources: Mapping[str, tuple[Any, ...]] | None = None,
-    new_entries: Mapping[str, tuple[Any, ...] | None] | None = None,
+    units: Sequence[NewUnits] | None = None,
     moved: Mapping[str, str] | None = None,
     approximate: tuple[str, ...] = (),
     regrow: Callable[[nn.Module], nn.Module] | None = None,
 ) -> Verification:
-    """`verify`, with what a growth knows: its promise, where copied units stand, which entries are new (None: all of
-    a tensor), where modules have moved to, which modes are only close, and how another teacher grows the same way."""
+    """`verify`, with what a growth knows: its promise, where copied units stand, where new units do, where modules have
+    moved to, which modes are only close, and how another teacher grows the same way."""
     stored = dtype_of(teacher)
     tolerance = _TOLERANCES.get(stored, 1e-5)
     if float32_inside or (float32_inside is None and _is_pretrained(teacher)):
@@ -157,33 +166,28 @@ def compare_models(
         mode = _worst(result).partition("/")[0]
         a, b = copy_in(teacher, working), copy_in(student, working)
         departs = first_departure(a, b, example.method, given, mode, tolerance, sources or {}, moved or {})
-    dead = loud = None
-    if new_entries is not None and sum(p.numel() for p in student.parameters()) <= _LIVENESS_PARAMETERS:
-        for mode, example in itertools.product(MODES, examples):
-            if dead == ():
-                break
-            left = {n: p for n, p in new_entries.items() if dead is None or n in dead}
-            own = structural_copy(b, cloned)  # it takes steps, and `b` may share the student's tensors
-            try:
-                given = move(example, working, device_of(student))
-                if mode == "eval" and loud is None:
-                    loud = loudness(structural_copy(b, cloned), given, new_entries, example.method)
-                with torch.random.fork_rng(devices=[]):
-                    dead = dead_parameters(own, given, left, example.method, mode == "train")
-            except (RuntimeError, NotImplementedError, ValueError) as error:  # an operation with no derivative
-                if mode == "eval":
-                    found.notes.append(f"liveness not checked: {(str(error).splitlines() or [''])[0]}")
-    return Verification(
-        found.errors,
-        tolerance,
-        preserves,
-        str(working).removeprefix("torch."),
-        departs,
-        dead,
-        tuple(dict.fromkeys(found.notes)),
-        approximate,
-        loud,
-    )
+    result = replace(result, preserves=preserves, dtype=str(working).removeprefix("torch."), departs=departs)
+    count = sum(p.numel() for p in student.parameters())
+    if units is not None and count <= _LIVENESS_PARAMETERS:
+        given_to = [(e, move(e, working, device_of(student))) for e in examples]
+        try:
+            alive = liveness(b, _calls(given_to, _FURTHER if count <= 1_000_000 else _FURTHER_LARGE), units)
+            result = replace(
+                result, dead=alive.dead, stuck=alive.stuck, idle=alive.idle, loudness=alive.loudness or None
+            )
+        except Exception as error:  # an operation with no derivative, or whatever a forward raises
+            found.notes.append(f"liveness not checked: {(str(error).splitlines() or [''])[0]}")
+    return replace(result, notes=tuple(dict.fromkeys(found.notes)))
+
+
+def _calls(examples: list[tuple[Example, Arguments]], further: int) -> Iterator[Call]:
+    """What liveness is measured on: the inputs given, in both modes, then random ones like them."""
+    for mode in MODES:
+        for example, given in examples:
+            yield Call(example.method, given, mode == "train")
+    for example, given in examples:
+        for _, drawn in itertools.islice(variants(given), 1, 1 + further):
+            yield Call(example.method, drawn)
 
 
 def _compare_with_zeros_drawn(

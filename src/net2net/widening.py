@@ -10,7 +10,7 @@ from functools import cached_property
 
 from torch import nn
 
-from net2net._alive import learning
+from net2net._alive import learning, told
 from net2net._arguments import require_request, require_teacher
 from net2net._initialise import initial_values
 from net2net._largest import largest
@@ -91,23 +91,25 @@ def widen(
     require_teacher(model, example_inputs)
     require_request(sizes, "sizes")
     analysis = analyze(model, example_inputs, methods=methods)
-    sizes_by_name, shared = apart_from_unread(
-        analysis, resolve_request(analysis, sizes), unread, not isinstance(sizes, Mapping)
-    )
+    every = not isinstance(sizes, Mapping)
+    sizes_by_name, shared = apart_from_unread(analysis, resolve_request(analysis, sizes), unread, every)
     require_room(analysis, sizes_by_name)
 
-    def grow(options: WidthOptions) -> Growth:
-        design = _Designer(model, analysis, options, analysis.examples)
-        plan, blueprint, new_sizes = (
-            design.of(sizes_by_name) if isinstance(sizes, Mapping) else design.of_most(sizes_by_name)
-        )
+    weights = state_of(model, analysis)
+
+    def made(design: Design) -> Growth:
+        plan, blueprint, new_sizes = design
         initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
-        weights = state_of(model, analysis)
         plan = with_scales(plan, analysis.sites.inference, weights)
         student = fill(model, blueprint, plan, new_sizes, grow_state(plan, weights, initial))
         return proved(model, student, plan, analysis, analysis.examples)
 
-    growth = learning(grow, options, analysis)
+    def again(sizes: Mapping[str, int], options: WidthOptions) -> Growth:
+        return made(_Designer(model, analysis, options, analysis.examples).of(dict(sizes)))
+
+    designer = _Designer(model, analysis, options, analysis.examples)
+    growth = made(designer.of_most(sizes_by_name) if every else designer.of(sizes_by_name))
+    growth = told(learning(growth, again, options, analysis, every))
     plan = with_notes(replace(growth.plan, left_out={**growth.plan.left_out, **shared}), analysis)
     growth = compiled_alike(replace(growth, plan=plan))
     warn_of_twins(growth.plan, options)
@@ -138,7 +140,7 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods =
     blueprint, _ = designer.first_fitting(plan, sizes)
     initial = initial_values(blueprint.model, plan.seed) if plan.preserves == "none" else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
-    return compiled_alike(proved(model, student, plan, analysis, analysis.examples))
+    return compiled_alike(told(proved(model, student, plan, analysis, analysis.examples)))
 
 
 Design = tuple[Plan, Blueprint, NewSizes]

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
+from net2net import widening
 from net2net.axes import Inference
-from support import widen_at
+from support import refused, widen_at
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -204,4 +205,98 @@ def test_saturated_units_are_told() -> None:
     with torch.no_grad():
         net[0].bias.fill_(1e4)
     with pytest.warns(net2net.Net2NetWarning, match="saturated"):
-        widen_at(net, {"0.weight": 13}, VECTORS)
+        growth = widen_at(net, {"0.weight": 13}, VECTORS)
+    assert growth.verification.dead == () and set(growth.verification.idle) == {"0.weight", "0.bias"}
+    assert "the teacher's own entries neither" in " ".join(growth.plan.notes)
+    assert "yes" not in growth.report().splitlines()[1]
+
+
+class Squared(nn.Module):
+    """Its rows are squared (zero is a saddle), its columns are an ordinary sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.w = nn.Linear(3, 8), nn.Parameter(torch.randn(6, 8) / 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (torch.relu(self.a(x)) @ self.w.t()).square().sum(-1)
+
+
+class Powers(nn.Module):
+    """Its units are raised to a power, which neither zeros nor shares fit, beside a branch that can grow."""
+
+    def __init__(self, power: float = 3) -> None:
+        super().__init__()
+        self.power, self.a, self.b, self.c = power, nn.Linear(3, 6, bias=False), nn.Linear(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.a(x).abs() ** self.power).sum(-1, keepdim=True) + self.c(torch.relu(self.b(x)))
+
+
+@pytest.mark.parametrize("sizes", [{("w", 0): 7, ("w", 1): 9}, {("w", 0): 11, ("w", 1): 15}])
+def test_dead_along_one_axis_of_a_live_tensor(sizes: dict[str | tuple[str, int], int | float | str]) -> None:
+    torch.manual_seed(0)
+    net = Squared().double()
+    with pytest.warns(net2net.Net2NetWarning, match="don't learn"):
+        dead = widen_at(net, sizes, VECTORS, how="zero_out")
+    assert dead.verification.dead == ("w",) and len(dead.verification.stuck) == 1
+    assert "don't learn" in " ".join(dead.plan.notes)
+    growth = widen_at(net, sizes, VECTORS)
+    hows = {w.before: w.how for w in growth.plan.widenings}
+    assert growth.verification.dead == () and hows == {6: "split", 8: "zero_out"}
+    assert torch.allclose(growth.student(VECTORS), net(VECTORS), rtol=0, atol=1e-10 * net(VECTORS).abs().max().item())
+    assert learned(growth.student, VECTORS, "w", (slice(6, None),)) > 1e-3
+
+
+@pytest.mark.parametrize("power", [3, 1.5, 4])
+@pytest.mark.parametrize("size", [7, 12])
+def test_units_that_no_way_lets_learn_are_refused_by_name(power: float, size: int) -> None:
+    net = Powers(power).double()
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(net, {"a": size}, VECTORS), "'a'", "a.weight", "how=")
+    with pytest.warns(net2net.Net2NetWarning, match="don't learn"):
+        growth = net2net.widen(net, {"a": size}, VECTORS, how="zero_out")
+    assert growth.verification.dead == ("a.weight",) and growth.verification.stuck == ("a",)
+
+
+def test_a_factor_for_all_leaves_out_what_cannot_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, tried = Powers().double(), []
+    search = widening.largest
+    monkeypatch.setattr(widening, "largest", lambda *given: tried.append(given) or search(*given))
+    growth = net2net.widen(net, 2.0, VECTORS)
+    assert len(tried) == 1
+    assert [w.dimension for w in growth.plan.widenings] == ["b"] and growth.verification.dead == ()
+    assert "units that learn" in growth.plan.left_out["a"] and "left out: a (" in str(growth.plan)
+    assert torch.allclose(growth.student(VECTORS), net(VECTORS), rtol=0, atol=1e-10 * net(VECTORS).abs().max().item())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_unit_that_few_examples_miss(seed: int) -> None:
+    """One row, one new unit: half of them are on the dark side of the ReLU for that row, and alive for others."""
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    growth = net2net.widen(net, {"0": 9}, VECTORS[seed : seed + 1], seed=seed)
+    assert growth.verification.dead == () and growth.plan.widenings[0].how == "zero_out"
+
+
+def test_transfer_makes_units_that_learn() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    student = nn.Sequential(nn.Linear(3, 13), nn.ReLU(), nn.Linear(13, 2)).double()
+    for one in (net, student):
+        one[2].requires_grad_(False)
+    growth = net2net.transfer(net, student, VECTORS)
+    assert growth.verification.dead == () and growth.plan.widenings[0].how == "split"
+    assert torch.allclose(student(VECTORS), net(VECTORS), rtol=0, atol=1e-12)
+    assert learned_rows(student, 8) > 1e-3
+    big, small = Powers().double(), Powers().double()
+    big.a = nn.Linear(3, 7, bias=False).double()
+    before = big.a.weight.detach().clone()
+    refused(net2net.FixedDimensionError, lambda: net2net.transfer(small, big, VECTORS), "'a'")
+    assert torch.equal(big.a.weight, before)
+
+
+def test_replays_tell_what_does_not_learn() -> None:
+    net = Powers().double()
+    plan = net2net.widen(net, {"a": 8}, VECTORS, how="zero_out").plan
+    with pytest.warns(net2net.Net2NetWarning, match="don't learn"):
+        growth = net2net.replay(plan, Powers().double(), VECTORS)
+    assert growth.verification.dead == ("a.weight",)

@@ -184,6 +184,6 @@ def test_silent_teachers_have_no_scale() -> None:
     """Where old units give nothing there is nothing to measure: new ones are drawn as before."""
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     nn.init.zeros_(net[0].weight)
-    growth = net2net.widen(net, {"0": 7}, torch.randn(5, 3))
+    growth = net2net.widen(net, {"0": 7}, torch.randn(5, 3), how="zero_out")
     assert growth.student[0].weight[4:].count_nonzero() == 9
     assert _scales.with_scales(growth.plan, net2net.analyze(net, torch.randn(5, 3)).sites.inference, {}) is not None

@@ -2,13 +2,14 @@
 
 from net2net._proof._departure import first_departure
 from net2net._proof._error import relative_error
-from net2net._proof._inputs import move
+from net2net._proof._inputs import Arguments, move, variants
 from net2net._proof._measure import MODES, Measured, measure
 from net2net._proof._models import cloned, copy_in, device_of, dtype_of, with_zeros_drawn
 from net2net._proof._run import ForwardError
 
 __all__ = [
     "MODES",
+    "Arguments",
     "ForwardError",
     "Measured",
     "cloned",
@@ -19,5 +20,6 @@ __all__ = [
     "measure",
     "move",
     "relative_error",
+    "variants",
     "with_zeros_drawn",
 ]

@@ -23,18 +23,25 @@ def growth_summary(growth: Growth) -> str:
     preserved = f"{found.preserves}{modes}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
     if found.approximate:
         preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
-    still = _frozen(growth)
-    frozen = f"; frozen, so their new entries stay as they are: {', '.join(still)}" if still else ""
-    if found.dead is None:
-        alive = "not measured"
-    elif found.dead:
-        alive = f"no, no gradient reaches the new entries of {', '.join(found.dead)}{frozen}"
-    else:
-        alive = f"yes, every grown tensor {'that trains ' if still else ''}gets a gradient{frozen}"
+    alive = _alive(growth)
     if found.loudness is not None:
         alive += f"; the largest gradient of new entries is {found.loudness:.2g} times that of old ones"
     rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
     return "\n".join(f"{name:<10} {text}" for name, text in rows)
+
+
+def _alive(growth: Growth) -> str:
+    """Which new units get a gradient; frozen ones are named."""
+    found, still = growth.verification, _frozen(growth)
+    if found.dead is None:
+        return "not measured"
+    silent = [f"the new entries of {', '.join(found.dead)}"] if found.dead else []
+    silent += [f"{', '.join(found.idle)}, the teacher's own entries neither"] if found.idle else []
+    if silent:
+        alive = f"no, no gradient reaches {'; nor '.join(silent)}"
+    else:
+        alive = f"yes, the new units of every grown tensor {'that trains ' if still else ''}get a gradient"
+    return alive + (f"; frozen, so their new entries stay as they are: {', '.join(still)}" if still else "")
 
 
 def _frozen(growth: Growth) -> list[str]:

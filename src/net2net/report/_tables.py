@@ -195,4 +195,6 @@ def verification_table(verification: Verification) -> str:
         text += f"\nfirst module that departs: {verification.departs}"
     if verification.dead:
         text += f"\nno gradient reaches the new entries of: {', '.join(verification.dead)}"
+    if verification.idle:
+        text += f"\nno gradient reaches, the teacher's own entries neither: {', '.join(verification.idle)}"
     return text + "".join(f"\nnote: {note}" for note in verification.notes)
