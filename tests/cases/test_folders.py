@@ -194,3 +194,66 @@ def test_the_proof_reaches_beyond_the_window(tmp_path: Path) -> None:
     proof = net2net.huggingface.verify_checkpoints(tmp_path / "t", tmp_path / "s")
     assert not proof.passed  # what seven tokens don't show
     assert [key.split("/")[1] for key, error in proof.errors.items() if error > 1e-3] == ["long"]
+
+
+CARD = """---
+language: [en, no]  # Norwegian
+license: apache-2.0
+base_model: somebody/before
+tags:
+  - text-generation
+model-index:
+- name: small
+---
+# Small
+
+Reads. """
+
+
+@pytest.mark.parametrize("in_memory", [False, True], ids=["streamed", "in memory"])
+def test_what_lies_beside_comes_along(in_memory: bool, tmp_path: Path) -> None:
+    saved(llama, tmp_path / "t")
+    texts = {"LICENSE": "Apache", "NOTICE": "notice", "USE_POLICY.md": "be kind", "words.json": "[1]", "run.py": "1"}
+    for name, text in {**texts, "README.md": CARD, "growth.json": "old", "trainer_state.json": "{}"}.items():
+        (tmp_path / "t" / name).write_text(text)
+    (tmp_path / "t" / "training_args.bin").write_bytes(b"\x80\x04\0")
+    (tmp_path / "private").write_text("secret")
+    (tmp_path / "t" / "CREDITS").symlink_to(tmp_path / "private")
+    how = "random_pad" if in_memory else None
+    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": 53}, how=how)
+    assert (growth.in_memory is not None) == in_memory
+    assert {name: (tmp_path / "s" / name).read_text() for name in texts} == texts
+    assert not any((tmp_path / "s" / n).exists() for n in ("trainer_state.json", "training_args.bin", "CREDITS"))
+    assert json.loads((tmp_path / "s" / "growth.json").read_text())["parameters"]
+    own = (tmp_path / "s" / "README.md").read_text()
+    _, metadata, text = own.split("---\n", 2)
+    for line in CARD.split("---\n")[1].splitlines():
+        assert line in metadata.splitlines()
+    assert "  - net2net\n" in metadata and "library_name: transformers\n" in metadata
+    assert text.index("37 -> 53") < text.index("# Small\n\nReads.")
+
+
+@pytest.mark.parametrize(
+    ("own", "tags"),
+    [
+        (None, ["net2net"]),
+        ("Only words.\n\n---\n", ["net2net"]),
+        ("---\ntags: []\n---\n", ["net2net"]),
+        ("---\r\ntags: [a, b]\r\nbase_model_relation: adapter\r\n---\r\nOnly words.", ["net2net", "a", "b"]),
+        ("\ufeff---\ntags:\n- a\n- net2net\n---", ["a", "net2net"]),
+        ("---\ntags:\n---\n", ["net2net"]),
+        ("---\ntags: one\n---\n", "one"),
+    ],
+    ids=["none", "no metadata", "empty", "inline", "already", "null", "a word"],
+)
+def test_cards_of_all_kinds(own: str | None, tags: Any, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    home = tmp_path / "models--somebody--small" / "snapshots" / "0"
+    saved(llama, home)
+    if own is not None:
+        (home / "README.md").write_text(own, encoding="utf-8", newline="")
+    net2net.grow_checkpoint(home, tmp_path / "s", {"intermediate_size": 53})
+    _, metadata, text = (tmp_path / "s" / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    found = {"base_model": "somebody/small", "library_name": "transformers", "tags": tags}
+    assert yaml.safe_load(metadata) == found
+    assert ("Only words." in text) == ("Only words." in (own or ""))

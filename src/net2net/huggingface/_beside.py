@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from net2net.huggingface._card import card
 from net2net.huggingface._folder import Folder, is_own
+from net2net.huggingface._optimizer import RUN_FILES
+from net2net.huggingface._write import JOURNAL
 from net2net.plan import Plan
 from net2net.verify import Verification
 
@@ -22,6 +25,13 @@ EXTRA_FILES = (
 REQUEST = "request.json"
 PLAN_FILE = "net2net-plan.safetensors"
 SUMS_FILE = "checksums.json"
+CARD = "README.md"
+_WRITTEN = {PLAN_FILE: "says where every entry comes from", SUMS_FILE: "has the CRC-32 of every tensor"}
+# Texts of a source that are no longer true of the student, or are written anew: of its weights, its config, its run.
+_LEFT_OUT = (
+    ".*", CARD, "config.json", "*.index.json", "adapter_*", SUMS_FILE, "growth.json", REQUEST, JOURNAL, *RUN_FILES,
+)  # fmt: skip
+_MOST_TEXT = 10 * 2**20
 
 
 @dataclass(frozen=True)
@@ -93,27 +103,31 @@ class CheckpointGrowth:
 def complete(
     partial: Path, folder: Folder, plan: Plan, sums: Mapping[str, str], extra: tuple[str, ...] = EXTRA_FILES
 ) -> None:
-    """Add what a folder has beside weights and config: `extra` files, a model card, the plan, and its checksums."""
-    for pattern in extra:
-        for file in folder.path.glob(pattern):
-            if file.is_file() and is_own(file):
-                copy = partial / file.relative_to(folder.path)
-                copy.parent.mkdir(exist_ok=True)
-                shutil.copyfile(file, copy)
+    """Add what a folder has beside weights and config: `extra` files, small texts, its card, the plan, checksums."""
+    for file in sorted({*_texts(folder.path), *(file for pattern in extra for file in folder.path.glob(pattern))}):
+        if file.is_file() and is_own(file):
+            copy = partial / file.relative_to(folder.path)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, copy)
     plan.save(partial / PLAN_FILE)
     (partial / SUMS_FILE).write_text(json.dumps(sums, indent=2) + "\n")
-    (partial / "README.md").write_text(_card(plan))
+    own = _text(folder.path / CARD)
+    (partial / CARD).write_text(card(plan, folder.path, own, _WRITTEN), encoding="utf-8")
 
 
-def _card(plan: Plan) -> str:
-    lines = []
-    for step in plan.steps:
-        lines += [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in step.widenings]
-        lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in step.deepenings]
-    return (
-        "---\nlibrary_name: transformers\ntags:\n- net2net\n---\n\n"
-        f"# Grown with net2net {plan.version}\n\n"
-        f"Preserves the function of its teacher: {plan.preserves}. Seed {plan.seed}.\n\n"
-        + "\n".join(lines)
-        + f"\n\n`{PLAN_FILE}` says where every entry comes from; `{SUMS_FILE}` has the CRC-32 of every tensor.\n"
-    )
+def _texts(folder: Path) -> Iterator[Path]:
+    """The small texts of a folder, such as its licence, that nothing here writes anew or leaves out."""
+    for file in folder.iterdir():
+        if not any(file.match(pattern) for pattern in _LEFT_OUT) and _text(file) is not None:
+            yield file
+
+
+def _text(file: Path) -> str | None:
+    """What is in a small file of text; None for any other."""
+    if not file.is_file() or not is_own(file) or file.stat().st_size > _MOST_TEXT:
+        return None
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text.replace("\r\n", "\n")

@@ -10,7 +10,8 @@ from net2net.huggingface._beside import EXTRA_FILES
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _CONFIG = ["config.json"]
-_ALL = ["*.safetensors", "*.safetensors.index.json", *EXTRA_FILES]
+_TEXTS = ["README.md", "LICENSE*", "NOTICE*", "*.txt", "*.json"]
+_ALL = ["*.safetensors", *_TEXTS, *EXTRA_FILES]
 
 
 def local_folder(source: str | Path, weights: bool = True) -> Path:
