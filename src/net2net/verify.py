@@ -28,7 +28,7 @@ from net2net._proof import (
     variants,
     with_zeros_drawn,
 )
-from net2net.capture import Example, Inputs, Methods, examples_of, uncompiled
+from net2net.capture import Example, Inputs, Methods, examples_of, silent, uncompiled
 from net2net.errors import GrowthError, VerificationError
 from net2net.plan._plan import Preservation
 
@@ -123,6 +123,7 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
     return compare_models(teacher, student, examples_of(inputs, methods, teacher))
 
 
+@silent()
 @uncompiled()
 def compare_models(
     teacher: nn.Module,

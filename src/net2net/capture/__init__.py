@@ -7,6 +7,7 @@ from net2net.capture._fake import devices_of, without_memory
 from net2net.capture._graph import Graph, Node, UnknownSize, Value
 from net2net.capture._modes import as_called, with_train_mode
 from net2net.capture._plain import plain_operations
+from net2net.capture._quiet import silent
 from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
 from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy
@@ -32,6 +33,7 @@ __all__ = [
     "plain_operations",
     "record",
     "shown",
+    "silent",
     "split_inputs",
     "structural_copy",
     "uncompiled",

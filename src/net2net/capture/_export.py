@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 
 import torch
 from torch import nn
@@ -16,6 +15,7 @@ from net2net.capture._graph import Graph, Value
 from net2net.capture._merge import merged
 from net2net.capture._modes import as_called
 from net2net.capture._plain import plain_operations
+from net2net.capture._quiet import silent
 from net2net.capture._reader import read
 from net2net.capture._reasons import refusal
 from net2net.capture._structure import has_dynamic_positions, structural_copy
@@ -42,8 +42,7 @@ def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Gr
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
     try:
-        with torch.no_grad(), plain_operations(), without_dropout(example), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), plain_operations(), without_dropout(example), silent():
             program = torch.export.export(model, args, kwargs, strict=False)
     except Exception as error:
         raise refusal(model, error) from error

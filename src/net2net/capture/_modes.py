@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from net2net._steady import steady
 from net2net.capture._examples import Example
+from net2net.capture._quiet import silent
 from net2net.capture._signature import named_outputs
 from net2net.capture._structure import structural_copy
 
@@ -64,7 +65,7 @@ def _trace(model: nn.Module, example: Example) -> list[Any] | None:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (example.args, example.kwargs))
     try:
-        with torch.no_grad(), steady([device] if device.type == "cuda" else []), _Calls() as calls:
+        with torch.no_grad(), silent(), steady([device] if device.type == "cuda" else []), _Calls() as calls:
             result = named_outputs(copied(*args, **kwargs))
     except Exception:  # the capture, or the proof, says what is wrong
         return None

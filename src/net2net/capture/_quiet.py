@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator
 
-_LOGGERS = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
-
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Turn off torch's loggers and warnings."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    """Turn off torch's loggers, warnings, and what is printed to stderr: torch.export prints the graph that it had."""
+    known = list(logging.root.manager.loggerDict.items())
+    loggers = [log for name, log in known if name.partition(".")[0] == "torch" and isinstance(log, logging.Logger)]
     before = [logger.disabled for logger in loggers]
     try:
         for logger in loggers:
             logger.disabled = True
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
