@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -279,3 +281,51 @@ def test_what_is_compiled_in_place_comes_back_compiled() -> None:
     teacher = plain()
     teacher._compiled_call_impl = teacher._call_impl  # by something that can't be asked for its options
     assert "compile()" in net2net.widen(teacher, 2.0, x).plan.notes[0]
+
+
+class Branches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        return x if x.sum() > 0 else -x
+
+
+class Distilled(nn.Module):
+    """Two layers whose results are split at the same sizes: neither grows alone."""
+
+    def __init__(self, part: int = 5, rest: int = 7) -> None:
+        super().__init__()
+        self.sizes = (part, rest)
+        self.a, self.b = nn.Linear(4, part + rest), nn.Linear(rest, part + rest)
+        self.c = nn.Linear(2 * part + rest, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one, rest = torch.split(torch.relu(self.a(x)), self.sizes, 1)
+        two, rest = torch.split(torch.relu(self.b(rest)), self.sizes, 1)
+        return self.c(torch.cat([one, two, rest], 1))
+
+
+class Warns(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        warnings.warn("of the user's own", stacklevel=2)
+        return x
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder) -> None:
+    x = torch.randn(5, 4).double()
+    with pytest.raises(net2net.CaptureError):
+        net2net.analyze(nn.Sequential(nn.Linear(4, 8), Branches()).double(), x)
+    with pytest.raises(net2net.CaptureError):
+        net2net.analyze(plain(), torch.randn(5, 5).double())  # of another shape
+    with pytest.raises(net2net.CouplingError):
+        net2net.widen(Distilled().double(), {"a": "2x"}, x)  # drafts fail
+    teacher = nn.Sequential(Checkpointed(True, "training"), Warns()).double()
+    net2net.widen(teacher, 2.0, x)
+    net2net.deepen(teacher, {"0.blocks": 1}, x)
+    assert capfd.readouterr() == ("", "")
+    assert not [str(w.message) for w in recwarn]
+    loggers = [logging.getLogger(name) for name in ("torch.fx.experimental.symbolic_shapes", "torch.export")]
+    assert not any(logger.disabled for logger in loggers)
