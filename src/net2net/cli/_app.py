@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
-from net2net.cli._grow import grow_pretrained, grow_python
+from net2net.cli._grow import grow_pretrained, grow_python, whole_folder
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import STREAMED_DEPTH, depth, nothing_without, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
@@ -165,9 +165,10 @@ def grow(
 ) -> None:
     """Make a network wider (--set, --all), deeper (--deepen, --deepen-all) or both.
 
-    It is verified and written to a new folder: student.safetensors from a
-    Python source, a folder that from_pretrained loads from a Hugging Face one.
-    growth.json beside it says what was done and measured.
+    It is verified and written to a new folder: student.safetensors and
+    plan.safetensors from a Python source (docs/loading.md says how another
+    script loads them), a folder that from_pretrained loads from a Hugging
+    Face one. growth.json beside it says what was done and measured.
 
     Both at once means deeper first, so that --set can name new layers too.
 
@@ -181,8 +182,6 @@ def grow(
     if not {"sizes", "where"} & set(asked):
         nothing_without("--deepen or --deepen-all", asked)
         raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
-    if target.exists():
-        raise typer.BadParameter(f"{target} exists already; name a new folder.", param_hint="TARGET")
     source = str(local_folder(source))
     streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size, "optimizer": optimizer}
     more = {name: value for name, value in streamed.items() if value is not None}
@@ -199,10 +198,11 @@ def grow(
         needed = f"--deepen, --deepen-all or a number of layers.{words_beside(source)}"
         nothing_without(needed, {n: v for n, v in asked.items() if n in STREAMED_DEPTH})
     write = grow_pretrained if is_pretrained(source) else grow_python
-    try:
-        growth, summary = write(load(source, input, weights, seed=seed), target, {**asked, "seed": seed})
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{error}{words_beside(source)}") from error
+    with whole_folder(target) as folder:
+        try:
+            growth, summary = write(load(source, input, weights, seed=seed), folder, {**asked, "seed": seed})
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{error}{words_beside(source)}") from error
     if as_json:
         _print_json(summary)
     else:
@@ -213,12 +213,22 @@ def grow(
 @app.command()
 def verify(
     teacher: SourceArgument,
-    student: Annotated[str, typer.Argument(metavar="STUDENT", help="The other network; the same kinds of source.")],
+    student: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDENT",
+            help="The other network; the same kinds of source, or a folder that net2net grow made from SOURCE.",
+        ),
+    ],
     input: InputOption = None,
     weights: WeightsOption = None,
     student_weights: Annotated[
         Path | None,
-        typer.Option(help="The weights for a Python student, as .safetensors.", dir_okay=False, exists=True),
+        typer.Option(
+            help="The weights for a Python student, as .safetensors; for a folder of net2net grow its own by default.",
+            dir_okay=False,
+            exists=True,
+        ),
     ] = None,
     as_json: JsonOption = False,
     seed: SeedOption = 0,

@@ -21,8 +21,14 @@ from torch import nn
 
 from net2net.capture import Inputs
 from net2net.cli._inputs import parse
+from net2net.growth import Growth
 from net2net.huggingface._folder import open_config
 from net2net.huggingface._inputs import from_config
+from net2net.plan import Plan
+from net2net.replaying import replay
+
+# What a grown Python source leaves in its folder.
+STUDENT_FILE, PLAN_FILE = "student.safetensors", "plan.safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,22 @@ def is_pretrained(source: str) -> bool:
     return (Path(source) / "config.json").is_file()
 
 
+def is_grown(source: str) -> bool:
+    """Whether a source is a folder that `net2net grow` made of a Python source: a plan and weights."""
+    return (Path(source) / PLAN_FILE).is_file()
+
+
+def load_grown(folder: Path, teacher: nn.Module, inputs: Inputs, weights: Path | None = None) -> Growth:
+    """The growth in a folder of `net2net grow`: what its plan makes of the teacher, with the weights that lie there.
+
+    Raises:
+        GrowthError: the plan was made for another network.
+    """
+    growth = replay(Plan.load(folder / PLAN_FILE), teacher, inputs)
+    _load_weights(growth.student, weights or folder / STUDENT_FILE)
+    return growth
+
+
 def load(
     source: str, specs: list[str] | None = None, weights: Path | None = None, *, seed: int, meta: bool = False
 ) -> Source:
@@ -58,6 +80,8 @@ def load(
 def _python(source: str, specs: list[str] | None, weights: Path | None, seed: int) -> Source:
     place, separator, name = source.rpartition(":")
     if not (separator and place and name):
+        if is_grown(source):
+            raise _bad(f"{source} holds weights and a plan, but no class: docs/loading.md says how a factory loads it.")
         raise _bad(f"{source!r} is neither FILE.py:FACTORY nor a folder with a config.json.")
     module = _module(place)
     factory = getattr(module, name, None)
@@ -117,7 +141,7 @@ def _call(function: Callable[..., Any], name: str) -> Any:
 def _load_weights(model: nn.Module, weights: Path) -> None:
     try:
         safetensors.torch.load_model(model, weights)
-    except (RuntimeError, safetensors.SafetensorError) as error:
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise typer.BadParameter(f"{weights} doesn't fit the model: {error}", param_hint="--weights") from error
 
 

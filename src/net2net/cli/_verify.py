@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from net2net.cli._sources import example_inputs, is_pretrained, load
+from net2net.cli._sources import example_inputs, is_grown, is_pretrained, load, load_grown
 from net2net.errors import StudentMismatchError
 from net2net.huggingface import FLOAT64_BYTES, open_folder, verify_checkpoints
-from net2net.verify import Verification, verify
+from net2net.verify import Verification, compare_models, verify
 
 
 def compared(
@@ -30,6 +30,9 @@ def compared(
             return verify_checkpoints(teacher, student, seed=seed)
     first = load(teacher, inputs, weights, seed=seed)
     given = example_inputs(first)
+    if is_grown(student):
+        growth = load_grown(Path(student), first.model, given, student_weights)
+        return compare_models(first.model, growth.student, growth.inputs, approximate=growth.verification.approximate)
     other = load(student, None, student_weights, seed=seed).model
     try:
         return verify(first.model, other, given)
