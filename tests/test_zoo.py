@@ -52,6 +52,10 @@ def kinds(names: list[str]) -> list[str]:
     return list({re.sub(r"\d+", "*", name): name for name in reversed(names)}.values())[::-1]
 
 
+# They cut inside blocks, sum over a product of three tensors, or have weights for the positions of an image.
+WITH_FIXED_WIDTHS = {"shufflenet_v2", "einsum_attention", "vit", "vit_multihead", "mlp_mixer"}
+
+
 def awkward(size: int) -> Iterator[int]:
     yield from dict.fromkeys((size + 1, 2 * size - 1, 3 * size))
 
@@ -62,7 +66,7 @@ def test_twice_as_wide(model: ZooModel) -> None:
     growth = net2net.widen(teacher, 2.0, inputs)
     check(teacher, growth, inputs)
     if model in TORCH_MODELS:
-        assert not growth.plan.left_out
+        assert bool(growth.plan.left_out) == (model.name in WITH_FIXED_WIDTHS)
 
 
 @pytest.mark.parametrize("model", TORCH_MODELS, ids=str)

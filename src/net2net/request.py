@@ -74,6 +74,14 @@ def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
     return {d.name: new_size(request, d.size, d.name) for d in growable}
 
 
+def meant_by(analysis: Analysis, request: Request) -> list[str]:
+    """The dimensions that a factor for all means, or the globs of a request, those that can't grow too."""
+    if not isinstance(request, Mapping):
+        return list(analysis.dimensions)
+    globs = (key for key in request if key not in analysis.dimensions)
+    return list(dict.fromkeys(name for key in globs for name in analysis.matching(key)))
+
+
 def _sizes_for(analysis: Analysis, key: str, wanted: Size) -> Iterator[tuple[str, int]]:
     key = shown(key) or key
     names = analysis.matching(key)

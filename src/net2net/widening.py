@@ -14,6 +14,7 @@ from net2net._alive import learning, told
 from net2net._arguments import require_request, require_teacher
 from net2net._initialise import initial_values
 from net2net._largest import largest
+from net2net._left_out import fixed_ones
 from net2net._room import require_room
 from net2net._scales import with_scales
 from net2net._unread import apart_from_unread, with_notes
@@ -40,7 +41,7 @@ from net2net.dimensions import Analysis, analyze
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError, StudentMismatchError
 from net2net.growth import Growth, compiled_alike, proved, require_tensors, state_of
 from net2net.plan import Constant, NoiseSpec, Plan, WidthOptions, check_growth, compensate, plan_width, resize_unread
-from net2net.request import Request, resolve_request
+from net2net.request import Request, meant_by, resolve_request
 
 
 def widen(
@@ -110,7 +111,8 @@ def widen(
     designer = _Designer(model, analysis, options, analysis.examples)
     growth = made(designer.of_most(sizes_by_name) if every else designer.of(sizes_by_name))
     growth = told(learning(growth, again, options, analysis, every))
-    plan = with_notes(replace(growth.plan, left_out={**growth.plan.left_out, **shared}), analysis)
+    left_out = {**growth.plan.left_out, **shared, **fixed_ones(analysis, growth.plan, meant_by(analysis, sizes))}
+    plan = with_notes(replace(growth.plan, left_out=left_out), analysis)
     growth = compiled_alike(replace(growth, plan=plan))
     warn_of_twins(growth.plan, options)
     return growth

@@ -59,7 +59,8 @@ def row(model: ZooModel) -> str:
     try:
         growth = net2net.widen(teacher, 2.0, inputs)
         result = f"{growth.verification.max_relative_error:.0e}"
-        for name, reason in growth.plan.left_out.items():
+        could = {name: why for name, why in growth.plan.left_out.items() if analysis.dimensions[name].growth != "fixed"}
+        for name, reason in could.items():
             fixed.setdefault(f"with a factor for all left out: {short(reason)}", set()).add(kind(name))
     except net2net.GrowthError as error:
         result = "refused"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # A number among the parts of a path: the place in a list.
 _INDEX = re.compile(r"(?<![^.'])\d+(?![^.'])")
+# So many letters of a reason are printed.
+_REASON = 200
 # How the reason of an axis begins that lives inside one tensor only.
 UNCARRIED = "no value of the network has this axis"
 
@@ -129,9 +132,21 @@ def _step_table(plan: Plan) -> str:
         text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
     text += "".join(f"\n{name}: {old!r} -> {new!r}" for name, (old, new) in plan.changed.items())
     text += "".join(f"\nnote: {note}" for note in plan.notes)
-    for name, reason in plan.left_out.items():
-        text += f"\nleft out: {name} ({reason})"
-    return text
+    return text + "".join(f"\nleft out: {line}" for line in _left_out(plan.left_out))
+
+
+def _left_out(reasons: Mapping[str, str]) -> list[str]:
+    """One line for all that have one reason but for the numbers of layers; the plan has the reasons in full."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault(starred(reason), []).append(name)
+    lines = []
+    for general, names in groups.items():
+        shown = [cells[0] for cells in _alike([(name,) for name in names], paths=(0,))]
+        listed = ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+        reason = general if len(names) > 1 else reasons[names[0]]
+        lines.append(f"{listed} ({textwrap.shorten(reason, _REASON, placeholder=' ...')})")
+    return lines
 
 
 def _alike(rows: list[tuple[str, ...]], paths: Sequence[int]) -> list[list[str]]:
