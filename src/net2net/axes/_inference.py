@@ -126,9 +126,9 @@ class Inference:
     _counted: int = field(default=0, repr=False)
 
     def of(self, value: Value) -> Axes:
-        """The axes of a value; a constant that no operation made has locked axes."""
+        """The axes of a value; a constant that no operation made has locked axes, but for zeros."""
         if value not in self.axes:
-            reason = f"it reaches the constant '{value.name}'"
+            reason = None if value.zeros else f"it reaches the constant '{value.name}'"
             self.axes[value] = tuple(self.fresh(s, reason) for s in value.shape)
         return self.axes[value]
 
@@ -222,11 +222,11 @@ def infer(graph: Graph) -> Inference:
     """Relate the axes of every value of the graph. Operations with no rule lock the axes that they touch."""
     inference = Inference(graph, weights_of(graph))
     for name, value in graph.state.items():
-        constant = value.kind == "buffer" and not value.saved and not _is_statistic(value)
+        constant = value.kind == "buffer" and not value.saved and not value.zeros and not _is_statistic(value)
         reason = f"the buffer '{name}' holds constants" if constant else None
         inference.axes[value] = tuple(inference.fresh(s, reason) for s in value.shape)
     for value in graph.inputs:
-        inference.axes[value] = tuple(inference.fresh(s, f"it reaches the input '{value.name}'") for s in value.shape)
+        inference.axes[value] = tuple(inference.fresh(s, _input_reason(value)) for s in value.shape)
     for node in graph.nodes:
         _apply_rule(inference, node)
     for name, value in graph.outputs.items():
@@ -269,9 +269,17 @@ def _without_rule(inference: Inference, node: Node) -> list[Axes]:
     return [inference.fixed(node, value.shape, "an operation with no rule") for value in node.outputs]
 
 
+def _input_reason(value: Value) -> str:
+    """Why the axes of an input are fixed; a state of zeros needn't be given."""
+    reason = f"it reaches the input '{value.name}'"
+    if value.data is None or not value.data.is_floating_point() or value.data.device.type == "meta" or value.data.any():
+        return reason
+    return f"{reason}, which is 0 throughout: if it is a state at its start, leave the state out of the example inputs"
+
+
 def holds_constants(value: Value) -> bool:
     """Whether a tensor is a saved buffer with numbers of its own, which copies of units copy and new units lack."""
-    return value.kind == "buffer" and value.saved and not _is_statistic(value)
+    return value.kind == "buffer" and value.saved and not value.zeros and not _is_statistic(value)
 
 
 def _is_statistic(value: Value) -> bool:

@@ -13,6 +13,7 @@ from net2net.build._attributes import Setting, set_numbers
 from net2net.build._config import donors_of, numbers, unread_tensors
 from net2net.build._layers import update_layer
 from net2net.build._sizes import NewSizes
+from net2net.build._states import resized_states, set_states
 from net2net.capture import devices_of, is_pretrained, structural_copy, without_memory
 from net2net.plan import Plan
 
@@ -32,7 +33,7 @@ class Blueprint:
 
     `settings` are numbers of its modules set anew, `donors` the Hugging Face models constructed at the new size, and
     `buffers` says by what factor buffers that their constructors compute have changed; `resized` are tensors that no
-    operation reads and that a donor has at another size.
+    operation reads and that a donor has at another size, and `states` are the shapes of states that modules keep.
     """
 
     model: nn.Module
@@ -40,6 +41,7 @@ class Blueprint:
     donors: dict[str, nn.Module] = field(default_factory=dict)
     buffers: dict[str, float] = field(default_factory=dict)
     resized: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    states: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def having(self, settings: tuple[Setting, ...]) -> Blueprint:
         """The same student with numbers set anew."""
@@ -48,8 +50,12 @@ class Blueprint:
         return replace(self, model=model, settings=settings)
 
     def changed(self, teacher: nn.Module) -> dict[str, tuple[Any, Any]]:
-        """Every number of a module or a config that isn't the teacher's: {where it is: (old, new)}."""
+        """Every number of a module or a config that isn't the teacher's, and the shapes of states: {where it is:
+        (old, new)}."""
         found: dict[str, tuple[Any, Any]] = {s.number.place: (s.number.old, s.new) for s in self.settings}
+        for place, shape in self.states.items():
+            owner, _, name = place.rpartition(".")
+            found[place] = (str(list(getattr(teacher.get_submodule(owner), name).shape)), str(list(shape)))
         for path, donor in self.donors.items():
             before = dict(numbers(teacher.get_submodule(path).config))
             for key, new in numbers(donor.config):
@@ -72,14 +78,15 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
         new = torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
-    devices = devices_of(teacher)
+    devices, states = devices_of(teacher), resized_states(teacher, sizes)
     pretrained = dict(pretrained_in(teacher))
     for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan):
         resized = _resized(teacher, donors, sizes)
         student = structural_copy(teacher, bare)
         _furnish(student, plan, sizes, (), donors)
+        set_states(student, states)
         student = without_memory(student, devices)
-        yield Blueprint(student, (), donors, changed_buffers(teacher, donors), resized)
+        yield Blueprint(student, (), donors, changed_buffers(teacher, donors), resized, states)
 
 
 def fill(
@@ -93,6 +100,7 @@ def fill(
 
     student = structural_copy(teacher, real)
     _furnish(student, plan, sizes, blueprint.settings, blueprint.donors)
+    set_states(student, blueprint.states)
     return student
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
@@ -86,6 +87,9 @@ class _Reader:
             if name in self.state:
                 return self.state[name]
         value = Value(name, self._shape(example), example.dtype, kind, self._number(spec, kind))
+        if kind in ("buffer", "constant") and spec is not None and "lifted_tensor" not in name:
+            stored = self.program.state_dict.get(spec.target, self.program.constants.get(spec.target))
+            value.zeros = _is_zero(stored)
         if value.is_state:
             value.saved = getattr(spec, "persistent", None) is not False
             self.state[name] = value
@@ -238,3 +242,9 @@ def _next_prime(start: int) -> int:
 def _module_of(fx_node: torch.fx.Node) -> str:
     stack = fx_node.meta.get("nn_module_stack")
     return str(list(stack.values())[-1][0]) if stack else ""
+
+
+def _is_zero(tensor: Any) -> bool:
+    if not isinstance(tensor, torch.Tensor) or isinstance(tensor, FakeTensor) or tensor.device.type == "meta":
+        return False
+    return tensor.is_floating_point() and tensor.dim() > 0 and not bool(tensor.any())

@@ -60,7 +60,7 @@ class Silence:
         if region is not None:
             for place in region.places:
                 self._region_rule(place, region.rows)
-        elif value.is_state:
+        elif value.is_state and not value.zeros:  # a state may be something else at the next call
             self._rule(value, state)
         elif value.producer is None:
             raise NotPossible(f"{value.name} is no result of trained weights")

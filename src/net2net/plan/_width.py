@@ -177,7 +177,8 @@ class _Planner:
             maps: list[AxisMap | None] = []
             for axis, term in enumerate(self.sites.inference.of(value)):
                 touched = any(a in self.growing for a in atoms(term))
-                maps.append(self._placed(term, (name, axis)) if touched else None)
+                found = self._placed(term, (name, axis)) if touched else None
+                maps.append(_silent(found) if found is not None and value.zeros else found)
             if any(m is not None for m in maps):
                 shape = tuple(s if m is None else len(m.source) for s, m in zip(value.shape, maps, strict=True))
                 noise, blank = self._noise(value, maps), self.sites.blank_rows(name)
@@ -284,6 +285,13 @@ class _Planner:
             for axis, m in enumerate(maps)
             if m is not None and m.contracted == wants_contracted and m.has_copies
         )
+
+
+def _silent(axis: AxisMap) -> AxisMap:
+    """The map of an axis whose new places are 0."""
+    if axis.fresh is None:
+        return axis
+    return replace(axis, fresh=np.where(axis.fresh > 0, FRESH.index("zero"), 0).astype(np.uint8))
 
 
 def resize_unread(plan: Plan, shapes: Mapping[str, tuple[int, ...]], sites: Sites) -> Plan:

@@ -1,0 +1,117 @@
+"""Recurrent states that a module keeps: zeros are extended by zeros, in attributes and buffers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import net2net
+from support import refused, repeatable, trained
+
+
+def double(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+class Stream(nn.Module):
+    """A recurrent layer that goes on from where it was."""
+
+    def __init__(self, kind: str = "attribute", n: int = 6, cell: type[nn.RNNBase] = nn.LSTM) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(n, 3)
+        self.r = cell(8, n, batch_first=True)
+        for name in ("h", "c"):
+            state = torch.zeros(1, 1, n, dtype=torch.float64)
+            if kind == "attribute":
+                setattr(self, name, state)
+            else:
+                self.register_buffer(name, state, persistent=kind == "saved")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.a(x))
+        if isinstance(self.r, nn.LSTM):
+            y, (self.h, self.c) = self.r(y, (self.h, self.c))
+        else:
+            y, self.h = self.r(y, self.h)
+        result: Tensor = self.b(y)
+        return result
+
+
+KINDS = ["attribute", "saved", "unsaved"]
+
+
+def agree(teacher: nn.Module, student: nn.Module) -> None:
+    """Call after call, as the states go on."""
+    with torch.no_grad():
+        for k in range(3):
+            x = double(1, 4 + k, 4)
+            a, b = teacher(x), student(x)
+            assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("how", [None, "split"])
+def test_widen(kind: str, cell: type[nn.RNNBase], how: str | None) -> None:
+    teacher: Any = trained(repeatable(lambda: Stream(kind, cell=cell))())
+    growth = net2net.widen(teacher, {"r": 11}, double(1, 5, 4), how=how)
+    student: Any = growth.student
+    assert student.h.shape == (1, 1, 11) and not student.h.any() and not teacher.h.any()
+    if kind == "attribute":
+        assert growth.plan.changed["h"] == ("[1, 1, 6]", "[1, 1, 11]")
+    agree(teacher, student)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_transfer(kind: str) -> None:
+    teacher, student = trained(repeatable(lambda: Stream(kind))()), Stream(kind, 9).double()
+    agree(teacher, net2net.transfer(teacher, student, double(1, 5, 4)).student)
+
+
+def test_replay(tmp_path: Path) -> None:
+    teacher = trained(repeatable(Stream)())
+    growth = net2net.widen(teacher, 2.0, double(1, 5, 4))
+    growth.plan.save(tmp_path / "plan")
+    plan = net2net.Plan.load(tmp_path / "plan")
+    assert plan.changed == growth.plan.changed
+    agree(teacher, net2net.replay(plan, teacher, double(1, 5, 4)).student)
+
+
+def test_one_state_under_two_names() -> None:
+    class Shared(Stream):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c = self.h
+
+    teacher = trained(repeatable(Shared)())
+    student: Any = net2net.widen(teacher, {"r": 7}, double(1, 5, 4)).student
+    assert student.c is student.h
+    agree(teacher, student)
+
+
+def test_states_as_inputs() -> None:
+    class Given(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.r, self.b = nn.GRU(4, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor, h: Tensor | None = None) -> Tensor:
+            result: Tensor = self.b(self.r(x, h)[0])
+            return result
+
+    teacher, x = trained(repeatable(Given)()), double(1, 5, 4)
+    zeros = torch.zeros(1, 1, 6, dtype=torch.float64)
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, (x, zeros)), "leave the state out")
+    student = net2net.widen(teacher, {"r": 9}, x).student
+    assert ((teacher(x) - student(x)).abs().max() / teacher(x).abs().max()).item() <= 1e-10
+
+
+def test_a_state_that_went_on_is_a_constant() -> None:
+    teacher = trained(repeatable(Stream)())
+    with torch.no_grad():
+        teacher(double(1, 5, 4))
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, double(1, 5, 4)), "constant 'h'")
