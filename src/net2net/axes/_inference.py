@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import torch
+
 from net2net.axes._terms import UNIT, Atom, Term, atoms, lock, size, unify
 from net2net.capture import Graph, Node, UnknownSize, Value
 
@@ -272,7 +274,10 @@ def _without_rule(inference: Inference, node: Node) -> list[Axes]:
 def _input_reason(value: Value) -> str:
     """Why the axes of an input are fixed; a state of zeros needn't be given."""
     reason = f"it reaches the input '{value.name}'"
-    if value.data is None or not value.data.is_floating_point() or value.data.device.type == "meta" or value.data.any():
+    data = value.data
+    if data is None or not data.is_floating_point() or data.layout is not torch.strided or data.device.type == "meta":
+        return reason
+    if data.any():
         return reason
     return f"{reason}, which is 0 throughout: if it is a state at its start, leave the state out of the example inputs"
 

@@ -28,8 +28,8 @@ class Value:
     buffer, else the graph's own name.
 
     `number` is the value of a constant with one entry, `data` the entries of a constant or of an example input.
-    `saved` says whether a buffer is part of the state dict; `zeros` that a buffer, or a tensor that a module keeps as an
-    attribute, is 0 throughout: a state at its start.
+    `saved` says whether a buffer is part of the state dict; `zeros` that a buffer, or a tensor attribute of a module,
+    is 0 throughout: a state at its start.
     A size that depends on values is an `UnknownSize`.
     """
 

@@ -247,4 +247,6 @@ def _module_of(fx_node: torch.fx.Node) -> str:
 def _is_zero(tensor: Any) -> bool:
     if not isinstance(tensor, torch.Tensor) or isinstance(tensor, FakeTensor) or tensor.device.type == "meta":
         return False
+    if tensor.layout is not torch.strided:
+        return False
     return tensor.is_floating_point() and tensor.dim() > 0 and not bool(tensor.any())
