@@ -90,6 +90,22 @@ def difference(teacher: Any, folder: Path, inputs: Any = None) -> float:
         (lambda: transformers.HubertForCTC(transformers.HubertConfig(**SOUND)), {"intermediate_size": 53}),
         (lambda: transformers.BartForQuestionAnswering(transformers.BartConfig(**BART)), {"encoder_ffn_dim": "2x"}),
         (
+            lambda: transformers.BartForSequenceClassification(transformers.BartConfig(**BART)),
+            {"encoder_ffn_dim": "2x"},
+        ),
+        (
+            lambda: transformers.BartForSequenceClassification(transformers.BartConfig(**BART)),
+            {"d_model": "2x", "encoder_attention_heads": "2x", "decoder_attention_heads": "2x"},
+        ),
+        (
+            lambda: transformers.T5ForSequenceClassification(
+                transformers.T5Config(
+                    vocab_size=37, d_model=24, d_kv=6, d_ff=37, num_layers=2, num_heads=4, decoder_start_token_id=0
+                )
+            ),
+            {"d_ff": 53, "num_heads": 5},
+        ),
+        (
             lambda: transformers.BertForMultipleChoice(
                 transformers.BertConfig(**{k: v for k, v in TEXT.items() if k != "num_key_value_heads"})
             ),
@@ -100,7 +116,7 @@ def difference(teacher: Any, folder: Path, inputs: Any = None) -> float:
             {"intermediate_size": "2x"},
         ),
     ],
-    ids=["llava", "whisper", "wav2vec2", "hubert", "bart", "choices", "classifier"],
+    ids=["llava", "whisper", "wav2vec2", "hubert", "bart", "ends", "ends, wide", "ends of T5", "choices", "classifier"],
 )
 def test_inputs_are_made_for_every_class(build: Callable[[], Any], sizes: dict[str, Any], tmp_path: Path) -> None:
     teacher = saved(build, tmp_path / "t")
@@ -257,3 +273,39 @@ def test_cards_of_all_kinds(own: str | None, tags: Any, tmp_path: Path) -> None:
     found = {"base_model": "somebody/small", "library_name": "transformers", "tags": tags}
     assert yaml.safe_load(metadata) == found
     assert ("Only words." in text) == ("Only words." in (own or ""))
+
+
+@pytest.mark.parametrize(
+    ("build", "sizes", "head"),
+    [
+        (
+            lambda: transformers.LlamaModel(transformers.LlamaConfig(**TEXT)),
+            {"hidden_size": "2x", "num_attention_heads": 8, "num_key_value_heads": 4},
+            "LlamaForCausalLM",
+        ),
+        (
+            lambda: transformers.ViTModel(transformers.ViTConfig(**VISION)),
+            {"hidden_size": "2x", "num_attention_heads": 8},
+            "ViTForImageClassification",
+        ),
+        (
+            lambda: transformers.BartModel(transformers.BartConfig(**BART)),
+            {"d_model": "2x", "encoder_attention_heads": 8, "decoder_attention_heads": 6},
+            "BartForConditionalGeneration",
+        ),
+    ],
+    ids=["text", "images", "two towers"],
+)
+@pytest.mark.parametrize("how", [None, "random_pad"], ids=["streamed", "in memory"])
+def test_a_model_without_a_head_names_one(
+    build: Callable[[], Any], sizes: dict[str, Any], head: str, how: str | None, tmp_path: Path
+) -> None:
+    saved(build, tmp_path / "t")
+    with pytest.raises(net2net.FixedDimensionError, match=f"output 'last_hidden_state'.* no head.*{head}"):
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes, how=how)
+
+
+def test_what_is_inside_a_model_without_a_head_grows(tmp_path: Path) -> None:
+    teacher = saved(lambda: transformers.LlamaModel(transformers.LlamaConfig(**TEXT)), tmp_path / "t")
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": 53})
+    assert difference(teacher, tmp_path / "s") <= 1e-5

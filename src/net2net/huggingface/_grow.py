@@ -27,6 +27,7 @@ from net2net.huggingface._config import new_config
 from net2net.huggingface._depth import DepthRequest, NeedsMemory, check_used
 from net2net.huggingface._effect import check_effect
 from net2net.huggingface._folder import NAMES, Folder, open_folder
+from net2net.huggingface._heads import naming_heads
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
@@ -104,23 +105,24 @@ def grow_checkpoint(
     check_effect(folder.model_class, folder.config, sizes)
     trial = trial_of(folder, seed, example_inputs)
     options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
-    try:
-        planned = plan_checkpoint(folder, sizes, options, depth, trial)
-    except NeedsMemory as reason:
-        return grow_in_memory(
-            folder,
-            target,
-            partial,
-            sizes,
-            options,
-            depth,
-            trial,
-            new_dtype,
-            max_shard_size,
-            state,
-            str(reason),
-            dry_run,
-        )
+    with naming_heads(folder.model_class):
+        try:
+            planned = plan_checkpoint(folder, sizes, options, depth, trial)
+        except NeedsMemory as reason:
+            return grow_in_memory(
+                folder,
+                target,
+                partial,
+                sizes,
+                options,
+                depth,
+                trial,
+                new_dtype,
+                max_shard_size,
+                state,
+                str(reason),
+                dry_run,
+            )
     check_used(depth, planned.plan)
     write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
     slots = layout(_wanted(folder, planned, new_dtype), most)

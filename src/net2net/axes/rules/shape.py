@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import UNIT, Term, product, unflatten
+from net2net.axes._terms import UNIT, Atom, Term, lock, product, unflatten
 from net2net.capture import Node
 
 
@@ -14,6 +14,8 @@ def reshape_axes(axes: Axes, before: Sequence[int], after: Sequence[int], why: s
     """The axes of a tensor of shape `before` seen in shape `after`: the finest blocks that line up are related."""
     if 0 in before:
         return tuple(UNIT if s == 1 else product([]) for s in after)
+    if math.prod(before) != math.prod(after):
+        return _around_unknown(axes, before, after)
     result: list[Term] = []
     i = j = 0
     while j < len(after) or i < len(before):
@@ -39,6 +41,21 @@ def reshape_axes(axes: Axes, before: Sequence[int], after: Sequence[int], why: s
         if outs:
             result.extend(unflatten(product(ins), outs, why))
     return tuple(result)
+
+
+def _around_unknown(axes: Axes, before: Sequence[int], after: Sequence[int]) -> Axes:
+    """The axes where a size that depends on values is split: the last ones that are alike stay, the others are fixed.
+
+    A quotient of such a size has no number that the product of the shape would have.
+    """
+    alike = 0
+    while alike < min(len(before), len(after)) and before[-1 - alike] == after[-1 - alike]:
+        alike += 1
+    reason = "it is split into parts whose number depends on values"
+    for axis in axes[: len(axes) - alike]:
+        lock(axis, reason)
+    fixed = tuple(UNIT if size == 1 else Atom(size, reason) for size in after[: len(after) - alike])
+    return fixed + axes[len(axes) - alike :]
 
 
 @rule(
