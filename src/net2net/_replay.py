@@ -10,8 +10,9 @@ from torch import nn
 
 from net2net._arguments import require_module, require_weights
 from net2net._initialise import initial_values
+from net2net._observers import unobserved
 from net2net.apply import grow_state
-from net2net.capture import compile_again, structural_copy
+from net2net.capture import Inputs, compile_again, structural_copy
 from net2net.errors import StudentMismatchError
 from net2net.plan import Plan
 from net2net.verify import compare_models, require
@@ -25,13 +26,18 @@ def replayed(growth: Growth, teacher: nn.Module) -> Growth:
     require_module(teacher, "the network to replay on")
     require_weights(teacher)
     _check_same(growth.teacher, teacher)
+    return _replayed(growth, teacher, growth.student, growth.inputs)
+
+
+@unobserved
+def _replayed(growth: Growth, teacher: nn.Module, like: nn.Module, inputs: Inputs) -> Growth:
     plan = growth.plan
-    student = carried_out(plan, teacher, growth.student)
+    student = carried_out(plan, teacher, like)
     measured = growth.verification
     verification = compare_models(
         teacher,
         student,
-        growth.inputs,
+        inputs,
         preserves=plan.preserves,
         float32_inside=measured.tolerance > 1e-10,
         approximate=measured.approximate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -10,8 +11,10 @@ from torch import nn
 from net2net._arguments import require_request, require_teacher
 from net2net._calibrate import Calibration
 from net2net._depth_design import DepthDesigner, DepthOptions
+from net2net._hanging import not_carried, warn_of_optimizers
 from net2net._initialise import initial_values
 from net2net._new_units import NewUnits
+from net2net._observers import unobserved
 from net2net._replay import carried_out
 from net2net._room import require_room_for_copies
 from net2net.apply import grow_state
@@ -33,6 +36,7 @@ from net2net.plan import Plan
 from net2net.verify import compare_models, require
 
 
+@unobserved
 def deepen(
     model: nn.Module,
     where: Where,
@@ -87,7 +91,10 @@ def deepen(
     """
     options = DepthOptions(init, positions, kernel, seed)
     require_teacher(model, example_inputs)
-    return _deepened(model, where, examples_of(example_inputs, methods, model), calibration, options, None)
+    growth = _deepened(model, where, examples_of(example_inputs, methods, model), calibration, options, None)
+    warn_of_optimizers(model)
+    notes = (*growth.plan.notes, *not_carried(model, growth.plan))
+    return replace(growth, plan=replace(growth.plan, notes=notes))
 
 
 def deepen_like(

@@ -14,6 +14,7 @@ from torch import nn
 from net2net._arguments import require_inputs, require_module
 from net2net._modules import Modules
 from net2net._naming import name_dimensions
+from net2net._observers import unobserved
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
 from net2net.capture import Example, Inputs, Methods, Value, capture, examples_of, shown, with_train_mode
 from net2net.depth import DepthPlace, find_places
@@ -108,6 +109,7 @@ class Analysis:
         return f"{dimension_table(self)}\n\n{place_table(self)}" if self.places else dimension_table(self)
 
 
+@unobserved
 def analyze(model: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) -> Analysis:
     """Find the dimensions of a network: which axes of which tensors must grow together, and how.
 

@@ -14,6 +14,7 @@ from net2net._as_deep import as_deep
 from net2net._calibrate import Calibration
 from net2net._combine import one_growth
 from net2net._initialise import initial_values
+from net2net._observers import unobserved
 from net2net._scales import with_scales
 from net2net._transfer import check_shapes, loaded, match_sizes
 from net2net.apply import grow_state
@@ -26,6 +27,7 @@ from net2net.plan import NoiseSpec, Plan, WidthOptions, compensate, plan_width
 from net2net.widening import eps_changes, warn_of_twins
 
 
+@unobserved
 def transfer(
     teacher: nn.Module,
     student: nn.Module,

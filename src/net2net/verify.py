@@ -14,6 +14,7 @@ from torch import nn
 from net2net._arguments import require_inputs, require_module
 from net2net._liveness import Call, liveness
 from net2net._new_units import NewUnits
+from net2net._observers import unobserved
 from net2net._proof import (
     MODES,
     Arguments,
@@ -95,6 +96,7 @@ class Verification:
         return verification_table(self)
 
 
+@unobserved
 def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: Methods = ()) -> Verification:
     """Compare two networks on the same inputs, and on random inputs like them.
 

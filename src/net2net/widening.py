@@ -12,9 +12,11 @@ from torch import nn
 
 from net2net._alive import learning, told
 from net2net._arguments import require_request, require_teacher
+from net2net._hanging import not_carried, warn_of_optimizers
 from net2net._initialise import initial_values
 from net2net._largest import largest
 from net2net._left_out import fixed_ones
+from net2net._observers import unobserved
 from net2net._room import require_room
 from net2net._scales import with_scales
 from net2net._unread import apart_from_unread, with_notes
@@ -44,6 +46,7 @@ from net2net.plan import Constant, NoiseSpec, Plan, WidthOptions, check_growth, 
 from net2net.request import Request, meant_by, resolve_request
 
 
+@unobserved
 def widen(
     model: nn.Module,
     sizes: Request,
@@ -113,6 +116,8 @@ def widen(
     growth = told(learning(growth, again, options, analysis, every))
     left_out = {**growth.plan.left_out, **shared, **fixed_ones(analysis, growth.plan, meant_by(analysis, sizes))}
     plan = with_notes(replace(growth.plan, left_out=left_out), analysis)
+    plan = replace(plan, notes=(*plan.notes, *not_carried(model, plan)))
+    warn_of_optimizers(model)
     growth = compiled_alike(replace(growth, plan=plan))
     warn_of_twins(growth.plan, options)
     return growth

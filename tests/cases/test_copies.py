@@ -207,3 +207,181 @@ def test_what_cant_be_copied_is_named() -> None:
     net[2].a.extras = {"deep": [1, types.SimpleNamespace(thing=Stubborn())]}
     with pytest.raises(net2net.CaptureError, match=r"'2\.a\.extras\['deep'\]\[1\]\.thing' of Sequential .*Stubborn"):
         net2net.widen(net, {"0.a": 13}, x())
+
+
+def test_an_optimizer_on_the_module_is_the_students_without_state() -> None:
+    net: Any = Net()
+    net.tools = {"optimizer": torch.optim.Adam(net.parameters(), 1e-2)}
+    net(x()).square().mean().backward()
+    net.tools["optimizer"].step()
+    for grow, request in ((net2net.widen, {"a": 13}), (net2net.deepen, {"a": 1})):
+        with pytest.warns(net2net.Net2NetWarning, match=r"Net keeps optimizers \(tools\['optimizer'\]\)") as caught:
+            student: Any = grow(net, request, x()).student  # type: ignore[operator]
+        assert len(caught) == 1
+        mine = student.tools["optimizer"]
+        assert not mine.state and len(net.tools["optimizer"].state) == 4
+        assert {id(p) for p in mine.param_groups[0]["params"]} <= {id(p) for p in student.parameters()}
+
+
+# What hangs on a parameter
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.relu(self.inner(x))
+
+
+class Marked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.blocks = nn.ModuleList([Block(), Block()])
+        self.head = nn.Linear(8, 2)
+        self.calls: list[str] = []
+        self.to(torch.float64, memory_format=torch.channels_last)
+        for name, parameter in self.named_parameters():
+            parameter._no_weight_decay = name.endswith("bias")  # type: ignore[attr-defined]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.stem(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x.mean((2, 3)))
+
+
+def test_marks_hooks_and_memory_format_of_parameters_are_kept_in_width_and_depth() -> None:
+    torch.manual_seed(0)
+    net, given, seen = Marked(), x(2, 3, 5, 5), list[str]()
+    for name, parameter in net.named_parameters():
+        parameter.register_hook(lambda gradient, name=name: seen.append(name))
+    net.head.weight.register_post_accumulate_grad_hook(lambda parameter: seen.append("after"))
+    for growth, more in ((net2net.widen(net, 2.0, given), 0), (net2net.deepen(net, {"blocks": "2x"}, given), 4)):
+        student: Any = growth.student
+        assert not seen
+        for name, parameter in student.named_parameters():
+            assert parameter._no_weight_decay == name.endswith("bias"), name
+            if parameter.dim() == 4:
+                assert parameter.is_contiguous(memory_format=torch.channels_last), name
+        student(given).sum().backward()
+        assert len(seen) == 8 + 1 + more
+        seen.clear()
+        assert preserved(net, student, given)
+        seen.clear()
+
+
+def test_marks_that_hold_the_old_shape_are_noted() -> None:
+    net: Any = Net()
+    net.a.weight.main_grad, net.b.bias.main_grad = torch.zeros(8, 4), torch.zeros(2)
+    mask = torch.ones(8, 4, dtype=torch.float64)
+    net.a.weight.register_hook(lambda gradient: gradient * mask)
+    growth = net2net.widen(net, {"a": 13}, x())
+    student: Any = growth.student
+    assert [note for note in growth.plan.notes if "main_grad" in note and "'a.weight'" in note]
+    assert [note for note in growth.plan.notes if "a hook of 'a.weight'" in note]
+    assert not hasattr(student.a.weight, "main_grad") and student.b.bias.main_grad.shape == (2,)
+    assert preserved(net, student, x())
+
+
+def test_a_students_own_marks_stay_in_transfer() -> None:
+    net: Any = Net()
+    net.a.weight.mark = "teacher"
+    student: Any = Net()
+    student.a, student.b = nn.Linear(4, 13).double(), nn.Linear(13, 2).double()
+    student.a.weight.mark = "student"
+    net2net.transfer(net, student, x())
+    assert student.a.weight.mark == "student" and not vars(student.b.weight) and preserved(net, student, x())
+
+
+# Hooks on modules
+
+
+seen_globally: list[int] = []
+
+
+def test_hooks_that_observe_dont_see_a_growth_and_are_on_in_the_student() -> None:
+    torch.manual_seed(0)
+    net: Any = Net()
+    seen: list[str] = []
+    net.a.register_forward_hook(lambda module, args, out: seen.append("after"))
+    net.a.register_forward_hook(lambda module, args, out: seen_globally.append(1))
+    net.register_forward_pre_hook(lambda module, args: seen.append("before"))
+    net.b.register_full_backward_hook(lambda module, inward, outward: seen.append("back"))
+    everywhere = nn.modules.module.register_module_forward_hook(lambda module, args, out: seen.append("everywhere"))
+    student: Any = Net()
+    student.a, student.b = nn.Linear(4, 13).double(), nn.Linear(13, 2).double()
+    student.a.register_forward_hook(lambda module, args, out: seen.append("student"))
+    growths = [net2net.widen(net, {"a": 13}, x()), net2net.deepen(net, {"a": 1}, x())]
+    growths.append(growths[0].replay(net))
+    net2net.transfer(net, student, x())
+    net2net.analyze(net, x()), net2net.verify(net, net, x())
+    assert not seen and not seen_globally
+    for growth in growths:
+        growth.student(x()).sum().backward()
+        assert {"after", "before", "back", "everywhere"} == set(seen) and seen_globally == [1]
+        seen.clear(), seen_globally.clear()
+    everywhere.remove()
+    student(x())
+    assert seen == ["student"]
+    seen.clear()
+    net(x())
+    assert seen == ["before", "after"]
+    seen_globally.clear()
+
+
+def test_hooks_that_take_part_are_captured() -> None:
+    torch.manual_seed(0)
+
+    def doubled(module: nn.Module, args: Any, out: torch.Tensor) -> torch.Tensor:
+        return 2 * out
+
+    def shifted(module: nn.Module, args: Any) -> tuple[torch.Tensor]:
+        return (args[0] + 1,)
+
+    for register in (
+        lambda net: net.a.register_forward_hook(doubled),
+        lambda net: net.b.register_forward_pre_hook(shifted),
+        lambda net: nn.modules.module.register_module_forward_hook(
+            lambda module, args, out: out.tanh() if isinstance(module, nn.Linear) else None
+        ),
+    ):
+        net = Net()
+        handle = register(net)
+        student = net2net.widen(net, {"a": 13}, x()).student
+        assert preserved(net, student, x())
+        handle.remove()
+
+
+class Collects(Net):
+    """What a hook collects is read by the forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features: dict[str, torch.Tensor] = {}
+        self.c = nn.Linear(8, 2).double()
+        self.a.register_forward_hook(lambda module, args, out: self.features.update(a=out))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out = super().forward(x)
+        return out + self.c(self.features["a"])
+
+
+def test_hooks_that_collect_what_the_forward_reads_take_part() -> None:
+    torch.manual_seed(0)
+    net = Collects()
+    student: Any = net2net.widen(net, {"a": 13}, x()).student
+    assert student.c.in_features == 13 and preserved(net, student, x())
+
+
+def test_hooks_are_on_again_after_a_refusal() -> None:
+    net: Any = Net()
+    seen: list[int] = []
+    net.a.register_forward_hook(lambda module, args, out: seen.append(1))
+    with pytest.raises(net2net.GrowthError):
+        net2net.widen(net, {"a": 3}, x())
+    assert not seen
+    net(x())
+    assert seen == [1]

@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from net2net.build._deepened import Deepened, DeepenedBlock
-from net2net.capture import structural_copy
+from net2net.capture import carry, structural_copy
 from net2net.depth import BlockEdit, Change, LayerEdit, LayerPlace
 from net2net.errors import OptionError
 from net2net.plan import AxisMap, TensorPlan
@@ -215,6 +215,7 @@ class _Editor:
     def _replace(self, module: nn.Module, name: str, tensor: torch.Tensor, plan: TensorPlan) -> None:
         new = torch.empty(plan.shape, dtype=tensor.dtype, device="meta")
         made = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+        carry(tensor, made, {id(part): part for part in (*self.model.modules(), *self.model.parameters())})
         self.plans[id(made)] = plan
         self.keep.append(made)
         setattr(module, name, made)

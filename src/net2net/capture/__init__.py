@@ -5,6 +5,8 @@ from net2net.capture._examples import Example, Inputs, Methods, examples_of, spl
 from net2net.capture._export import capture
 from net2net.capture._fake import devices_of, without_memory
 from net2net.capture._graph import Graph, Node, UnknownSize, Value
+from net2net.capture._held import optimizers_in
+from net2net.capture._marks import carry, lost
 from net2net.capture._modes import as_called, with_train_mode
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
@@ -23,13 +25,16 @@ __all__ = [
     "Value",
     "as_called",
     "capture",
+    "carry",
     "compile_again",
     "devices_of",
     "examples_of",
     "has_dynamic_positions",
     "in_pretrained",
     "is_pretrained",
+    "lost",
     "named_outputs",
+    "optimizers_in",
     "plain_operations",
     "record",
     "shown",

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from torch.utils.hooks import RemovableHandle
 
@@ -27,6 +28,8 @@ _SHARED = (
     types.ModuleType, types.GeneratorType, io.IOBase, DataLoader, Dataset, IterableDataset, Sampler,
 )  # fmt: skip
 _NO_STATE = (tuple, types.MethodType, functools.partial, RemovableHandle)
+_PLAIN = (torch.Tensor, nn.Parameter, nn.Buffer, FakeTensor)
+_HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 _COMPILED = "dynamo_ctx"  # what torch.compile keeps on a module, with the user's backend
 _SHARED_FROM = ("tensorboardX", "wandb", "mlflow", "torch.utils.tensorboard", "tensorboard")
 
@@ -166,14 +169,24 @@ def close(function: types.FunctionType, memo: dict[int, Any]) -> None:
 
 
 def marks_of(tensor: torch.Tensor) -> dict[str, Any]:
-    """What a user hung on a tensor."""
-    return {} if type(tensor) not in (torch.Tensor, nn.Parameter, nn.Buffer) else dict(vars(tensor))
+    """The attributes that a user set on a tensor."""
+    if type(tensor) not in _PLAIN:
+        return {}
+    own = _fake_attributes() if isinstance(tensor, FakeTensor) else ()
+    return {name: value for name, value in vars(tensor).items() if name not in own}
 
 
 def hooks_of(tensor: torch.Tensor) -> dict[str, dict[int, Any]]:
     """The hooks on a tensor's gradient, by the attribute that holds them."""
-    kinds = ("_backward_hooks", "_post_accumulate_grad_hooks")
-    return {kind: hooks for kind in kinds if (hooks := getattr(tensor, kind, None)) and tensor.is_leaf}
+    if type(tensor) not in _PLAIN or not tensor.is_leaf:
+        return {}
+    return {kind: hooks for kind in _HOOKS if (hooks := getattr(tensor, kind, None))}
+
+
+@functools.cache
+def _fake_attributes() -> frozenset[str]:
+    with FakeTensorMode():
+        return frozenset(vars(nn.Parameter(torch.empty(1))))
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:
@@ -198,3 +211,15 @@ def _opened(function: types.FunctionType) -> types.FunctionType:
     new = types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
     new.__qualname__, new.__doc__, new.__module__ = function.__qualname__, function.__doc__, function.__module__
     return new
+
+
+def optimizers_in(model: nn.Module) -> list[str]:
+    """Where a module tree keeps optimizers."""
+    found: dict[int, str] = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name not in ("_modules", "_parameters", "_buffers") and type(value) not in _SIMPLE:
+                for step, part in reached(value, functions=False):
+                    if isinstance(part, torch.optim.Optimizer):
+                        found.setdefault(id(part), f"{path}.{name}{step}" if path else f"{name}{step}")
+    return list(found.values())

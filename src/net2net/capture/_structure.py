@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
-from net2net.capture._held import close, reached, replacements
+from net2net.capture._held import close, hooks_of, reached, replacements
+from net2net.capture._marks import carry
 from net2net.errors import CaptureError
 
 
@@ -32,11 +34,16 @@ def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], tor
             memo[id(tensor)] = tensor if replace is None else replace(name, tensor)
     found, functions = replacements(model, memo)
     memo |= found
+    pairs = [(t, memo[id(t)]) for t in {id(t): t for _, t in tensors}.values() if memo[id(t)] is not t]
+    for old, _ in pairs:  # handles on the model are of these hooks
+        memo |= {id(hooks): OrderedDict() for hooks in hooks_of(old).values()}
     before = dict(memo)
     try:
         result = copy.deepcopy(model, memo)
         for function in functions:
             close(function, memo)
+        for old, new in pairs:
+            carry(old, new, memo)
     except Exception as error:
         raise CaptureError(_refusal(model, before, error)) from error
     for module in model.modules():
