@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from net2net.capture import refuse_unfit
 from net2net.errors import OptionError
 
 
@@ -83,8 +84,10 @@ def require_teacher(model: Any, inputs: Any) -> None:
 
     Raises:
         OptionError: the first thing that is wrong.
+        CaptureError: it holds what can't be grown: a wrapper for several devices, quantised or lazy modules.
     """
     require_module(model)
+    refuse_unfit(model)
     require_weights(model)
     require_inputs(model, inputs)
 

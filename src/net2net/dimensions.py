@@ -16,7 +16,7 @@ from net2net._modules import Modules
 from net2net._naming import name_dimensions
 from net2net._observers import unobserved
 from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
-from net2net.capture import Example, Inputs, Methods, Value, capture, examples_of, shown, with_train_mode
+from net2net.capture import Example, Inputs, Methods, Value, capture, examples_of, refuse_unfit, shown, with_train_mode
 from net2net.depth import DepthPlace, find_places
 from net2net.errors import CaptureError
 from net2net.plan import Sites, tolerance
@@ -136,6 +136,7 @@ def analyze(model: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) 
         (8, 'any')
     """
     require_module(model)
+    refuse_unfit(model)
     require_inputs(model, example_inputs)
     examples = examples_of(example_inputs, methods, model)
     every = with_train_mode(model, examples)

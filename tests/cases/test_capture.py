@@ -1,10 +1,11 @@
-"""Stock torch is captured as it is: masks, distributions, checkpointed and compiled modules."""
+"""Stock torch is captured as it is; what can't be is named by its module and line, and nothing is printed."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -329,3 +330,137 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str], recwarn: pytest.W
     assert not [str(w.message) for w in recwarn]
     loggers = [logging.getLogger(name) for name in ("torch.fx.experimental.symbolic_shapes", "torch.export")]
     assert not any(logger.disabled for logger in loggers)
+
+
+def refused(model: nn.Module, inputs: Any, *words: str) -> str:
+    """The message of the refusal: at most five lines, with these words; the same from all that looks at a model."""
+    messages = set()
+    for call in (net2net.analyze, widened, deepened):
+        with pytest.raises(net2net.CaptureError) as caught:
+            call(model, inputs)
+        messages.add(str(caught.value))
+    (message,) = messages
+    assert len(message.splitlines()) <= 5
+    assert all(word in message for word in words), message
+    return message
+
+
+def widened(model: nn.Module, inputs: Any) -> net2net.Growth:
+    return net2net.widen(model, 2.0, inputs)
+
+
+def deepened(model: nn.Module, inputs: Any) -> net2net.Growth:
+    return net2net.deepen(model, 2.0, inputs)
+
+
+FILE = "test_capture.py:"
+
+
+class Counts(nn.Module):
+    """As mixtures of experts do it: how many rows each gets is read out of a tensor."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        counts = x.argmax(-1).bincount(minlength=8).tolist()
+        return torch.cat([part * 2 for part in x.split(counts)])
+
+
+class ThroughNumpy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * float(x.detach().numpy().mean())
+
+
+@pytest.mark.parametrize(
+    ("part", "line"),
+    [(Branches(), "return x if x.sum() > 0 else -x"), (Counts(), ".tolist()"), (ThroughNumpy(), ".numpy()")],
+    ids=["branch", "tolist", "numpy"],
+)
+def test_a_forward_that_asks_for_values_is_named(part: nn.Module, line: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), part, nn.Linear(8, 3))
+    refused(model, torch.randn(5, 4), "In '1'", FILE, line, "values of a tensor", "torch.where")
+
+
+class Force(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.energy = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(self.energy(x).sum(), x, create_graph=True)[0]
+
+
+class Backwards(Force):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            self.energy(x).sum().backward()
+        return x.grad
+
+
+@pytest.mark.parametrize("part", [Force(), Backwards()], ids=["grad", "backward"])
+def test_a_gradient_in_the_forward_is_named(part: nn.Module) -> None:
+    refused(nn.Sequential(nn.Linear(4, 8), part), torch.randn(5, 4), "gradient in its forward", "In '1", "by itself")
+
+
+def test_wrong_inputs_get_the_users_own_error() -> None:
+    message = refused(plain(), torch.randn(5, 7).double(), "doesn't run on the example inputs", "5x7 and 4x8", "'0'")
+    assert "torch.where" not in message
+    assert "torch.export" not in message
+    refused(plain(), (torch.randn(5, 4).double(),) * 2, "doesn't run on the example inputs", "positional arguments")
+    refused(Compare(), torch.randn(5, 4), "doesn't run", "ValueError: a sentence", FILE, "raise ValueError")
+
+
+class Compare(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("a sentence\nand another")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_modules_that_cannot_be_captured_are_named() -> None:
+    x = torch.randn(5, 4)
+    net = plain().float()
+    refused(nn.DataParallel(net), x, "DataParallel", "`model.module`", "wrap the student again")
+    refused(nn.Sequential(nn.Linear(4, 4), nn.DataParallel(net)), x, "'1'", "`1.module`")
+    refused(torch.ao.quantization.quantize_dynamic(net), x, "'0' is quantised", "before it is quantised")
+    refused(nn.Sequential(nn.Linear(4, 4), torch.jit.script(net)), x, "'1'", "torch.jit")
+    refused(torch.jit.trace(net, x), x, "the model is scripted or traced")
+    refused(nn.Sequential(nn.Linear(4, 8), nn.LazyLinear(3)), x, "'1' is a LazyLinear", "call the model once")
+    with torch.inference_mode():
+        made = plain().float()
+    refused(made, x, "'0.weight'", "inference mode")
+
+
+@dataclass
+class Result:
+    scores: Tensor
+    more: tuple[Tensor, ...]
+
+
+class Structured(nn.Module):
+    """Its result is a dataclass that torch doesn't know; so may be its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Any) -> Result:
+        hidden = torch.relu(self.a(x.scores if isinstance(x, Result) else x))
+        scores = self.b(hidden)
+        return Result(scores, (scores.sum(1), scores.square().sum(1)))
+
+
+def test_a_dataclass_as_a_result() -> None:
+    torch.manual_seed(0)
+    teacher, x = Structured().double(), torch.randn(5, 4).double()
+    for growth in (net2net.widen(teacher, {"a": 13}, x), net2net.deepen(teacher, {"a": 1}, x)):
+        assert set(growth.verification.errors) >= {"eval/given/scores", "eval/given/more'][0"}
+        ours, theirs = teacher(x + 1), growth.student(x + 1)
+        assert type(theirs) is Result
+        assert (ours.scores - theirs.scores).abs().max() <= 1e-10
+        assert (ours.more[1] - theirs.more[1]).abs().max() <= 1e-10 * ours.more[1].abs().max()
+    refused(teacher, (Result(x, ()),), "Result", "tuples, lists and dicts")

@@ -10,6 +10,7 @@ from net2net.capture._marks import carry, lost
 from net2net.capture._modes import as_called, with_train_mode
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
+from net2net.capture._reasons import refuse_unfit
 from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
 from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy
@@ -37,6 +38,7 @@ __all__ = [
     "optimizers_in",
     "plain_operations",
     "record",
+    "refuse_unfit",
     "shown",
     "silent",
     "split_inputs",

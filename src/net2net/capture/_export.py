@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +19,8 @@ from net2net.capture._modes import as_called
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reader import read
-from net2net.capture._reasons import refusal
+from net2net.capture._reasons import refusal, refuse_unfit
+from net2net.capture._signature import taken_apart
 from net2net.capture._structure import has_dynamic_positions, structural_copy
 
 
@@ -35,18 +38,35 @@ def capture(model: nn.Module, inputs: Inputs) -> Graph:
 def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Graph:
     """The graph of one example. `state` has the parameters and buffers of the examples before, and gets this one's."""
     args, kwargs = example.args, example.kwargs
-    without_weights = any(p.device.type == "meta" for p in model.parameters())
+    refuse_unfit(model)
+    teacher, without_weights = model, any(p.device.type == "meta" for p in model.parameters())
     model = prepared(without_memory(model) if without_weights else structural_copy(model), example)
     ties = _ties(model)
     device = next((tensor.device for tensor in model.parameters()), None)
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
     try:
-        with torch.no_grad(), plain_operations(), without_dropout(example), silent():
-            program = torch.export.export(model, args, kwargs, strict=False)
+        program = _exported(model, args, kwargs, example)
     except Exception as error:
-        raise refusal(model, error) from error
+        raise refusal(teacher, example, model, error) from error
     return read(program, ties, state)
+
+
+def _exported(model: nn.Module, args: Any, kwargs: Any, example: Example) -> torch.export.ExportedProgram:
+    with torch.no_grad(), plain_operations(), without_dropout(example), silent():
+        try:
+            return torch.export.export(model, args, kwargs, strict=False)
+        except RuntimeError as error:
+            if "in output, which is not a known type" not in str(error):
+                raise
+            forward = model.forward
+
+            @functools.wraps(forward)
+            def opened(*args: Any, **kwargs: Any) -> Any:
+                return taken_apart(forward(*args, **kwargs))
+
+            model.forward = opened
+            return torch.export.export(model, args, kwargs, strict=False)
 
 
 def prepared(model: nn.Module, example: Example) -> nn.Module:

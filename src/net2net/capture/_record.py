@@ -7,7 +7,6 @@ operation and shape by shape, and infers nothing.
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -31,6 +30,7 @@ from net2net.capture._graph import Graph, Node, Value, connected, without_unread
 from net2net.capture._merge import merged
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
+from net2net.capture._reasons import module_of
 from net2net.capture._signature import named_outputs
 
 _VALUE = "_net2net_value"
@@ -83,21 +83,11 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
         try:
             result = copy(*args, **kwargs)
         except Exception as error:  # whatever a forward says no with
-            raise Stopped(error, _module_of(error.__traceback__, paths), len(recorder.nodes)) from error
+            raise Stopped(error, module_of(error.__traceback__, paths), len(recorder.nodes)) from error
     leaves = named_outputs(result)
     outputs = {name: recorder.value(leaf) for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}
     nodes = without_unread(recorder.nodes, set(outputs.values()))
     return Graph(nodes, {}, [], outputs, {}, False, set())
-
-
-def _module_of(traceback: TracebackType | None, paths: dict[int, str]) -> str:
-    """The path of the innermost module in a traceback."""
-    found = ""
-    while traceback is not None:
-        owner: Any = traceback.tb_frame.f_locals.get("self")
-        found = paths.get(id(owner), found)
-        traceback = traceback.tb_next
-    return found
 
 
 class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]

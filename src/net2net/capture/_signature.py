@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from torch.utils import _pytree as pytree
@@ -10,13 +11,22 @@ from torch.utils import _pytree as pytree
 _SIDE_OUTPUTS = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "encoder_", "decoder_")
 
 
+def taken_apart(result: Any) -> Any:
+    """What a model gives back, with dicts for dataclasses that torch doesn't know."""
+    if dataclasses.is_dataclass(result) and not isinstance(result, type) and type(result) not in pytree.SUPPORTED_NODES:
+        return {f.name: taken_apart(getattr(result, f.name)) for f in dataclasses.fields(result)}
+    if type(result) in (list, tuple):
+        return type(result)(map(taken_apart, result))
+    return {k: taken_apart(v) for k, v in result.items()} if type(result) is dict else result
+
+
 def named_outputs(result: Any) -> dict[str, Any]:
     """The leaves of what a model gives back, by name: the part of it that a growth preserves.
 
     Of the ModelOutput of a Hugging Face model these are the logits where there are some; caches, hidden states and
     attentions are no part of the result.
     """
-    leaves = pytree.tree_flatten_with_path(result)[0]
+    leaves = pytree.tree_flatten_with_path(taken_apart(result))[0]
     named = {pytree.keystr(path).strip("[]'.") or "output": leaf for path, leaf in leaves if leaf is not None}
     if any(base.__name__ == "ModelOutput" for base in type(result).__mro__):
         logits = {name: leaf for name, leaf in named.items() if "logits" in name}
