@@ -91,8 +91,8 @@ def refusal(model: nn.Module, example: Example, copy: nn.Module, error: Exceptio
         )
     if "ata-dependent" in reason or "DataDependent" in type(error).__name__ or ".numpy()" in reason:
         return CaptureError(
-            f"{name} can't be captured: its forward is data-dependent, it asks for the values of a tensor.{place}\nIf they decide what it "
-            f"does, {_ASKS}"
+            f"{name} can't be captured: its forward is data-dependent, it asks for the values of a tensor.{place}\n"
+            f"If they decide what it does, {_ASKS}"
         )
     return CaptureError(
         f"torch.export can't capture {name}: {reason}{place}\nWrite that line with other operations, or grow the "
