@@ -147,3 +147,79 @@ def test_a_grown_folder_of_another_network_or_by_itself_is_refused(source: Path,
     assert result.exit_code == 1 and "Traceback" not in result.output
     result = run("analyze", target)
     assert result.exit_code == 2 and "docs/loading.md" in said(result)
+
+
+@pytest.mark.parametrize("target", ["/proc/out", "/proc/some/out", "{source}/out", "{tmp}/new/{source_name}"])
+def test_a_target_that_cannot_be_written_is_found_before_the_work(
+    target: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("the work began")
+
+    named = target.format(source=source, tmp=tmp_path, source_name="x" * 300)
+    monkeypatch.setattr("net2net.cli._grow.grow", fail)
+    result = run("grow", f"{source}:net", named, "--all", "2x")
+    assert result.exit_code == 2 and "can't be written" in said(result)
+    assert [file.name for file in tmp_path.iterdir() if file.name != "__pycache__"] == ["networks.py"]
+
+
+def test_a_refusal_leaves_no_folder_behind(source: Path, tmp_path: Path) -> None:
+    assert run("grow", f"{source}:net", tmp_path / "new" / "out", "--set", "first=3").exit_code == 1
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert run("grow", f"{source}:net", tmp_path / "link", "--all", "2x").exit_code == 2
+
+
+def test_a_full_disk_is_one_message(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_model", full)
+    result = run("grow", f"{source}:net", tmp_path / "out", "--all", "2x")
+    assert result.exit_code == 2 and "No space left" in said(result)
+
+
+def test_disk_figures_have_a_unit_that_shows_something(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from net2net.huggingface._write import check_disk
+
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 900}))
+    with pytest.raises(net2net.CheckpointError, match=r"35\.25 kB are needed in .*, and 900 bytes are free"):
+        check_disk(tmp_path / "partial", 35_250)
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "reason"),
+    [
+        ("x = 1\ndef build(:\n    pass\n", 2, "SyntaxError: invalid syntax"),
+        ("def build():\nreturn 3\n", 2, "IndentationError"),
+        ("import no_such_library\n", 1, "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("x = 1\n\nraise SystemExit\n", 3, "SystemExit"),
+        ("def build():\n    return missing\n", 2, "NameError: name 'missing' is not defined"),
+        ("import torch\ndef build():\n    a = 1\n    return torch.zeros(2) @ torch.zeros(3)\n", 4, "RuntimeError"),
+        ("from torch import nn\ndef build():\n    return nn.Linear(-1, 3)\n", 3, "RuntimeError"),
+    ],
+)
+def test_code_that_fails_is_one_line_with_its_place(code: str, line: int, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(code)
+    for command in (["analyze"], ["grow"]):
+        more = [tmp_path / "out", "--all", "2x"] if command == ["grow"] else []
+        result = run(*command, f"{tmp_path / 'broken.py'}:build", *more, "--input", "3x4")
+        text = said(result)
+        assert result.exit_code == 2 and len(result.stderr.splitlines()) < 12
+        assert f"broken.py,line{line}:" in text.replace(" ", "") and reason.replace(" ", "") in text.replace(" ", "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_inputs_and_helpers_that_fail_are_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "helper_of_networks.py").write_text("\n\nx = 1 / 0\n")
+    (tmp_path / "main.py").write_text("import helper_of_networks\n")
+    text = said(run("analyze", f"{tmp_path / 'main.py'}:build"))
+    assert "helper_of_networks.py,line3:ZeroDivisionError" in text.replace(" ", "")
+    (tmp_path / "wrong_inputs.py").write_text(
+        MODELS.partition("def example_inputs")[0] + "def example_inputs():\n    1 / 0\n"
+    )
+    assert "ZeroDivisionError" in said(run("analyze", f"{tmp_path / 'wrong_inputs.py'}:net"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dotted_networks.py").write_text("def build(:\n")
+    assert "dotted_networks.py,line1:" in said(run("analyze", "dotted_networks:build")).replace(" ", "")
+    assert "no module" in said(run("analyze", "not_there_at_all.part:build"))

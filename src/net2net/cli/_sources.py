@@ -7,6 +7,8 @@ import importlib.util
 import inspect
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ import torch
 import typer
 from torch import nn
 
+import net2net
 from net2net.capture import Inputs
 from net2net.cli._inputs import parse
 from net2net.growth import Growth
@@ -115,7 +118,8 @@ def _module(place: str) -> ModuleType:
     if not place.endswith(".py"):
         sys.path.insert(0, os.getcwd())
         try:
-            return importlib.import_module(place)
+            found: ModuleType = _run(lambda: importlib.import_module(place), place)
+            return found
         except ModuleNotFoundError as error:
             raise _bad(f"no module {place!r} can be imported: {error}.") from error
     file = Path(place).resolve()
@@ -126,7 +130,8 @@ def _module(place: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
+    loader = spec.loader
+    _run(lambda: loader.exec_module(module), place)
     return module
 
 
@@ -135,7 +140,34 @@ def _call(function: Callable[..., Any], name: str) -> Any:
         inspect.signature(function).bind()
     except TypeError as error:
         raise _bad(f"{name} can't be called without arguments: {error}.") from error
-    return function()
+    return _run(function, name)
+
+
+def _run(function: Callable[[], Any], name: str) -> Any:
+    """Call the user's code; what it raises becomes one line that names the file and the line."""
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        if (
+            isinstance(error, ModuleNotFoundError)
+            and error.name is not None
+            and f"{name}.".startswith(f"{error.name}.")
+        ):
+            raise  # the module itself isn't there
+        reason = error.msg if isinstance(error, SyntaxError) else "".join(str(error).splitlines()[:1])
+        what = ": ".join(filter(None, (type(error).__name__, reason)))
+        raise _bad(f"{name} fails at {_where(error)}: {what}") from error
+
+
+def _where(error: BaseException) -> str:
+    """The file and the line of the user's code where something was raised, not those of a library that it calls."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{error.filename}, line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+    own = [f for f in frames if not f.filename.startswith(("<", *installed, str(Path(net2net.__file__).parent)))]
+    frame = (own or frames)[-1]
+    return f"{frame.filename}, line {frame.lineno}"
 
 
 def _load_weights(model: nn.Module, weights: Path) -> None:

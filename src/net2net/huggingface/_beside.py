@@ -12,7 +12,7 @@ from typing import Any
 from net2net.huggingface._card import card
 from net2net.huggingface._folder import Folder, is_own
 from net2net.huggingface._optimizer import RUN_FILES
-from net2net.huggingface._write import JOURNAL
+from net2net.huggingface._write import JOURNAL, readable
 from net2net.plan import Plan
 from net2net.verify import Verification
 
@@ -85,16 +85,16 @@ class CheckpointGrowth:
         lines = [
             str(self.plan),
             "",
-            f"parameters: {before / 1e6:,.2f} M -> {after / 1e6:,.2f} M",
-            f"weights: {small / 1e6:,.1f} MB -> {large / 1e6:,.1f} MB at {self.target}",
+            f"parameters: {before:,} -> {after:,}",
+            f"weights: {readable(small)} -> {readable(large)} at {self.target}",
         ]
         if self.optimizer is not None:
             first, second = self.optimizer
-            lines.append(f"optimizer: {first / 1e6:,.1f} MB -> about {second / 1e6:,.1f} MB")
+            lines.append(f"optimizer: {readable(first)} -> about {readable(second)}")
         if self.in_memory is not None:
             lines.append(f"grown in memory as a whole: {self.in_memory}")
         lines += [
-            f"memory for it: about {self.memory / 1e6:,.0f} MB beside torch and transformers",
+            f"memory for it: about {readable(self.memory)} beside torch and transformers",
             str(self.verification) if self.verification else "nothing was written",
         ]
         return "\n".join(lines)

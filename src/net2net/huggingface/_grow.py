@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -203,8 +204,11 @@ def _place(target: Path, source: Path) -> Path:
     if source.resolve() in target.resolve().parents:
         raise CheckpointError(f"{target} is in the source's folder, which is only read; name one elsewhere.")
     parent = next(p for p in target.parents if p.exists())
-    if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise CheckpointError(f"nothing can be written in {parent}; name another target.")
+    try:
+        with tempfile.TemporaryDirectory(dir=parent):
+            pass  # rights alone don't say whether a folder can be made there
+    except OSError as error:
+        raise CheckpointError(f"nothing can be written in {parent} ({error.strerror}); name another target.") from error
     partial = target.with_name(f".{target.name}.partial")
     if os.path.lexists(partial) and not _is_of_a_run(partial):
         raise CheckpointError(f"{partial} is in the way, and no earlier run has made it; remove it.")

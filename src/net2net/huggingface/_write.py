@@ -63,7 +63,20 @@ def check_disk(partial: Path, length: int) -> None:
     used = sum(f.stat().st_blocks * 512 for f in partial.glob("*") if f.is_file()) if partial.exists() else 0
     free = shutil.disk_usage(parent).free + used
     if free < length:
-        raise CheckpointError(f"{length / 1e9:.2f} GB are needed in {parent}, and {free / 1e9:.2f} GB are free.")
+        raise CheckpointError(f"{readable(length)} are needed in {parent}, and {readable(free)} are free.")
+
+
+def readable(count: int) -> str:
+    """A number of bytes in the unit that shows something.
+
+    Example:
+        >>> readable(7_400_000_000), readable(35_250), readable(0)
+        ('7.40 GB', '35.25 kB', '0 bytes')
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:,.2f} {unit}"
+    return f"{count} bytes"
 
 
 def write(
