@@ -102,13 +102,31 @@ def require_weights(model: nn.Module) -> None:
         raise OptionError(
             "the teacher is on the meta device, where there are no weights to grow; analyze() works there."
         )
+    odd = odd_weight(model)
+    if odd is not None:
+        raise OptionError(
+            f"'{odd[0]}' of the teacher holds {odd[1]}: there is no function to preserve. Go back to weights from "
+            "before training diverged, or set these entries."
+        )
+
+
+def odd_weight(model: nn.Module) -> tuple[str, str] | None:
+    """The first tensor of a network that holds no finite numbers, and what it holds: NaN, or infinity."""
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        found = _odd(tensor.detach())
+        found = _odd(tensor.detach()) if tensor.device.type != "meta" else ""
         if found and (isinstance(tensor, nn.Parameter) or found == "NaN"):  # buffers may be masks of infinities
-            raise OptionError(
-                f"'{name}' of the teacher holds {found}: there is no function to preserve. Go back to weights from "
-                "before training diverged, or set these entries."
-            )
+            return name, found
+    return None
+
+
+def require_ramp(ramp: Any) -> None:
+    """Raise if the length of a ramp is no number of steps.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if ramp is not None and (isinstance(ramp, bool) or not isinstance(ramp, int) or ramp < 0):
+        raise OptionError(f"ramp={ramp!r} is no number of steps; use an int, 0 for no ramp, or None.")
 
 
 def _odd(tensor: torch.Tensor) -> str:

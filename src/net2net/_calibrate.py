@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from net2net._arguments import require_kind
 from net2net.capture import Example, Inputs, examples_of, split_inputs, structural_copy
 from net2net.depth import LayerPlace
 from net2net.errors import OptionError
@@ -36,6 +37,7 @@ def batches_of(calibration: Calibration | None, example_inputs: Inputs) -> list[
         return [one for one in examples_of(example_inputs) if one.method == "forward"]
     if isinstance(calibration, (torch.Tensor, dict, Example)):
         return [calibration]
+    require_kind(calibration, Iterable, "calibration", "an iterable of batches like example_inputs, or None")
     batches = list(calibration)
     if not batches:
         raise OptionError("calibration holds no batch; give an iterable of batches like example_inputs, or None.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from net2net._arguments import require_kind
 from net2net.axes import Atom, Product, Term, atoms, resolve, size
 from net2net.dimensions import analyze
 from net2net.plan import Widening
@@ -47,6 +48,9 @@ def twins(growth: Growth) -> tuple[Twins, ...]:
         >>> [pair.distance for pair in twins(growth)]
         [0.0]
     """
+    from net2net.growth import Growth
+
+    require_kind(growth, Growth, "the growth", "what net2net.widen, deepen or grow returned")
     copied = [w for step in growth.plan.steps for w in step.widenings if w.units.has_copies]
     if not copied:
         return ()

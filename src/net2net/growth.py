@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from net2net._arguments import require_kind, require_module
+from net2net._arguments import require_kind, require_module, require_ramp
 from net2net._new_units import never_let_out, new_units
 from net2net._replay import carried_out, replayed
 from net2net._twins import twins
@@ -97,6 +97,7 @@ class Growth:
         from net2net.training import ramp as start_ramp
 
         require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the teacher")
+        require_ramp(ramp)
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
         result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
         if rates != "restart" and has_ended(optimizer):

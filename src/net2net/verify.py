@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net._arguments import require_inputs, require_module
+from net2net._arguments import odd_weight, require_inputs, require_module
 from net2net._liveness import Call, liveness
 from net2net._new_units import NewUnits
 from net2net._observers import unobserved
@@ -109,7 +109,8 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
         methods: names of methods to compare beside `forward`, or a mapping from names to inputs of their own.
 
     Returns:
-        The errors per output, relative to the output's largest entry, and the first module that departs.
+        The errors per output, relative to the output's largest entry, and the first module that departs. Weights that
+        hold NaN or infinity don't pass.
 
     Raises:
         VerificationError: the student doesn't run where the teacher does.
@@ -122,7 +123,12 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
     for model, what in ((teacher, "the teacher"), (student, "the student")):
         require_module(model, what)
         require_inputs(model, inputs)
-    return compare_models(teacher, student, examples_of(inputs, methods, teacher))
+    found = compare_models(teacher, student, examples_of(inputs, methods, teacher))
+    odd = odd_weight(teacher) or odd_weight(student)
+    if odd is None:
+        return found
+    note = f"'{odd[0]}' holds {odd[1]}: there is no function to compare."
+    return replace(found, errors=dict.fromkeys(found.errors, math.nan), notes=(*found.notes, note))
 
 
 @silent()

@@ -48,6 +48,19 @@ WRONG: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "NaN": (lambda: net2net.widen(holding(float("nan")), 2.0, X), ("'2.weight'", "NaN")),
     "infinity": (lambda: net2net.deepen(holding(float("inf")), {"0": 1}, X), ("'2.weight'", "infinity")),
     "NaN to transfer": (lambda: net2net.transfer(holding(float("nan")), mlp(), X), ("'2.weight'", "NaN")),
+    "number for a growth": (lambda: net2net.twins(3), ("the growth is 3 (int)", "net2net.widen")),  # type: ignore
+    "calibration": (
+        lambda: net2net.deepen(mlp(), {"0": 1}, X, 3),  # type: ignore
+        ("calibration is 3 (int)", "batches"),
+    ),
+    "ramp of a schedule": (
+        lambda: net2net.training.GrowthSchedule({3: {"sizes": 2.0}}, X, ramp="a"),  # type: ignore
+        ("ramp='a'", "number of steps"),
+    ),
+    "negative ramp": (
+        lambda: net2net.training.GrowthSchedule({3: {"sizes": 2.0}}, X, ramp=-1),
+        ("ramp=-1", "number of steps"),
+    ),
     "no plan": (lambda: net2net.replay("plan.safetensors", mlp(), X), ("the plan is 'plan.safetensors'",)),  # type: ignore
     "replayed number": (lambda: net2net.widen(mlp(), {"0": 12}, X).replay(3), ("3 (int)",)),  # type: ignore
 }
@@ -84,3 +97,18 @@ def test_a_user_may_insist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_size_of_numpy_is_a_size() -> None:
     assert net2net.widen(copy.deepcopy(mlp()), {"0": np.int64(12)}, X).student[0].out_features == 12  # type: ignore
+
+
+def test_weights_that_are_no_numbers_dont_pass() -> None:
+    for value in (float("nan"), float("inf")):
+        odd = holding(value)
+        for teacher, student in ((odd, odd), (mlp(), odd), (odd, mlp())):
+            found = net2net.verify(teacher, student, X)
+            assert not found.passed and any("'2.weight' holds" in note for note in found.notes)
+    assert net2net.verify(mlp(), mlp(), X).passed
+
+
+@pytest.mark.parametrize("given", [X[:, :3], torch.ones(3, 4, dtype=torch.long)])
+def test_inputs_that_dont_fit_are_said_to_be_so(given: torch.Tensor) -> None:
+    message = refused(net2net.GrowthError, lambda: net2net.verify(mlp(), mlp(), given), "inputs given", "'0' (Linear)")
+    assert "\n" not in message

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from net2net._arguments import described, require_kind
+from net2net._arguments import described, require_kind, require_ramp
 from net2net.apply import RATES
 from net2net.capture import Inputs
 from net2net.errors import GrowthError, Net2NetWarning, OptionError
@@ -67,7 +67,7 @@ class GrowthSchedule:
 
     Raises:
         OptionError: a step is no positive int, an event has a word that `grow` doesn't know or says neither `sizes` nor
-            `where`, or the rates are unknown.
+            `where`, or the rates or the ramp are unknown.
 
     Example:
         >>> import torch
@@ -113,6 +113,7 @@ class GrowthSchedule:
                 )
             if not {"sizes", "where"} & set(event):
                 raise OptionError(f"the event after step {step} needs sizes= (wider), where= (deeper), or both.")
+        require_ramp(self.ramp)
         if self.rates not in RATES:
             raise OptionError(f"rates={self.rates!r} is not known; use one of {', '.join(RATES)}.")
         if self.rates == "restart":
