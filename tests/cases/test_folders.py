@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,3 +310,74 @@ def test_what_is_inside_a_model_without_a_head_grows(tmp_path: Path) -> None:
     teacher = saved(lambda: transformers.LlamaModel(transformers.LlamaConfig(**TEXT)), tmp_path / "t")
     net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": 53})
     assert difference(teacher, tmp_path / "s") <= 1e-5
+
+
+WIDER = {"hidden_size": "2x", "num_attention_heads": 8, "num_key_value_heads": 4}
+FOUR = {"hidden_size": "4x", "num_attention_heads": 16, "num_key_value_heads": 8}
+
+
+@pytest.mark.parametrize(
+    ("build", "dtype", "sizes", "options", "rounded"),
+    [
+        (llama, torch.float16, WIDER, {}, "float16 rounds 5 tensors .*4.9e-04"),
+        (llama, torch.bfloat16, WIDER, {}, "bfloat16 rounds 5 tensors .*3.9e-03"),
+        (llama, torch.bfloat16, WIDER, {"dtype": "float16"}, "float16 rounds 5 tensors"),
+        (llama, torch.float16, WIDER, {"how": "split"}, "float16 rounds"),
+        (llama, torch.float16, {"intermediate_size": 74}, {"how": "split", "noise": "zero_sum"}, "float16 rounds"),
+        (gemma2, torch.float16, {**FOUR, "head_dim": 6}, {}, "float16 rounds"),
+        (llama, torch.float16, WIDER, {"how": "random_pad"}, None),
+        (llama, torch.float16, FOUR, {}, None),
+        (llama, torch.float16, WIDER, {"how": "split", "shares": "even"}, None),
+        (llama, torch.float16, {"intermediate_size": 53}, {}, None),
+        (llama, torch.float16, WIDER, {"dtype": "float32"}, None),
+        (llama, torch.float32, WIDER, {}, None),
+    ],
+    ids=[
+        "default",
+        "bfloat16",
+        "other",
+        "uneven",
+        "noise",
+        "offset",
+        "random",
+        "4x",
+        "even",
+        "inner",
+        "float32",
+        "wide",
+    ],
+)
+def test_the_plan_says_what_rounding_costs(
+    build: Callable[[], Any],
+    dtype: torch.dtype,
+    sizes: dict[str, Any],
+    options: dict[str, Any],
+    rounded: str | None,
+    tmp_path: Path,
+) -> None:
+    saved(lambda: build().to(dtype), tmp_path / "t")
+    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes, dry_run=True, **options)
+    assert not (tmp_path / "s").exists()
+    notes = [note for note in growth.plan.notes if "rounds" in note]
+    assert len(notes) == (rounded is not None)
+    if rounded is not None:
+        assert re.match(rounded, notes[0]) and notes[0] in str(growth)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "options", "exact"),
+    [(FOUR, {}, True), (WIDER, {"how": "split", "shares": "even"}, True), (WIDER, {}, False)],
+    ids=["4x", "even", "default"],
+)
+def test_without_a_note_nothing_is_rounded(
+    sizes: dict[str, Any], options: dict[str, Any], exact: bool, tmp_path: Path
+) -> None:
+    """The half-precision weights, computed with in float64."""
+    kind = type(saved(lambda: llama().half(), tmp_path / "t"))
+    net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes, **options)
+    teacher, student = (kind.from_pretrained(tmp_path / name, dtype=torch.float64).eval() for name in "ts")
+    ids = torch.arange(4, 34).reshape(2, 15)
+    with torch.no_grad():
+        ours, theirs = teacher(ids).logits, student(ids).logits
+    error = float((ours - theirs).abs().max() / ours.abs().max())
+    assert (error <= 1e-6) == exact and error < 3e-3

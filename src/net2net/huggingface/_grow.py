@@ -33,6 +33,7 @@ from net2net.huggingface._hub import local_folder
 from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
+from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._verify import compare, reference, trial_of
 from net2net.huggingface._write import JOURNAL, Slot, check_disk, layout, write
 from net2net.plan import NoiseSpec, Plan, WidthOptions
@@ -125,6 +126,7 @@ def grow_checkpoint(
                 dry_run,
             )
     check_used(depth, planned.plan)
+    planned = replace(planned, plan=with_rounding(planned.plan, lambda name: folder.tensors[name].dtype, new_dtype))
     write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
     slots = layout(_wanted(folder, planned, new_dtype), most)
     counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))

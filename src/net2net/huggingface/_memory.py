@@ -23,6 +23,7 @@ from net2net.huggingface._depth import DepthRequest, check_used, with_longer_lis
 from net2net.huggingface._folder import Folder, bare_model, open_folder
 from net2net.huggingface._inputs import suiting
 from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
+from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._verify import Trial
 from net2net.huggingface._write import check_disk, checksum
 from net2net.plan import Plan, WidthOptions
@@ -82,7 +83,7 @@ def grow_in_memory(
             positions=depth.positions,
             seed=options.seed,
         )
-    plan: Plan = growth.plan
+    plan: Plan = with_rounding(growth.plan, lambda name: working, dtype)
     check_used(depth, plan)
     attributes = {**(plan.earlier.attributes if plan.earlier else {}), **plan.attributes}
     for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
