@@ -41,6 +41,11 @@ PRODUCTS: dict[str, Product] = {
     "addmm, weight first": lambda x, w, b: torch.addmm(b[:, None], w, x.t()).t(),
     "linear of the weight": lambda x, w, b: F.linear(w, x).t() + b,
     "a computed weight": lambda x, w, b: (torch.tanh(w) @ x.t()).t() + b,
+    "tensordot": lambda x, w, b: torch.tensordot(x, w, dims=([1], [1])) + b,
+    "tensordot, weight first": lambda x, w, b: torch.tensordot(w, x, dims=([1], [1])).t() + b,
+    "inner": lambda x, w, b: torch.inner(x, w) + b,
+    "rows of norm 1": lambda x, w, b: F.linear(x, F.normalize(w, dim=1), b),
+    "rows over their norm": lambda x, w, b: x @ (w / w.norm(dim=1, keepdim=True)).t() + b,
     "a cast": lambda x, w, b: (w.float().double() @ x.t()).t() + b,
 }
 
@@ -79,6 +84,20 @@ def test_the_zeros_are_in_the_stored_weight(name: str) -> None:
     assert state["0.weight"][8:].count_nonzero() == 9 * 3
     assert learned(growth.student, VECTORS, "2.weight", (slice(9, None), slice(8))) > 1e-3
     assert state["2.weight"][:9, 8:].count_nonzero() > 9 * 6  # the state dict is live: they have learned too
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda x, w, b: F.linear(x, F.normalize(w, dim=0), b),
+        lambda x, w, b: x @ (w / w.norm(dim=0, keepdim=True)).t() + b,
+        lambda x, w, b: x @ (w / w.square().sum(0, keepdim=True).sqrt()).t() + b,
+    ],
+)
+def test_columns_of_zeros_have_no_norm_to_divide_by(product: Product) -> None:
+    """0 / 0, or a gradient of 1e12 where an eps stands in: refused, in words about what is there."""
+    net = network(product)
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(net, {"0": 17}, VECTORS), "'0'")
 
 
 def test_an_ensemble_of_batched_products() -> None:

@@ -16,6 +16,7 @@ from net2net.plan._trace import (
     makes_zeros,
     merged,
     multiplied,
+    norm_behind,
     passed_by,
     shifts_of,
     summed_at,
@@ -80,6 +81,13 @@ class Silence:
             self.rules, self.silent, self.regions = before
         return silent
 
+    def _vanishes(self, value: Value) -> bool:
+        """Whether a division by the new units of a value is one by 0, or by the little that is there instead."""
+        norm = norm_behind(value)
+        if norm is None:
+            return self.holds(value)
+        return carries(self.inference, norm.output, self.atom) and self.holds(norm.inputs[0])
+
     def _saved(
         self,
     ) -> tuple[dict[tuple[str, int], State], set[tuple[Value, State]], dict[tuple[str, int], Mask]]:
@@ -127,7 +135,10 @@ class Silence:
         elif flow is Flow.PRODUCT:
             if state == "mean" and len(inputs) != 1:
                 raise NotPossible(f"{node.where} multiplies unit by unit, which doesn't keep a mean")
-            self._any(sorted(multiplied(node, inputs), key=is_parameter), state, node)
+            scaled = multiplied(node, inputs)
+            self._any(sorted(scaled, key=is_parameter), state, node)
+            if any(self._vanishes(v) for v in inputs if "div" in node.op and v not in scaled):
+                raise NotPossible(f"{node.where} would divide new units by 0")
         elif flow is Flow.AFFINE:
             self._through_norm(node, state)
         elif flow is Flow.CONTRACT:

@@ -86,8 +86,20 @@ def passed_by(node: Node) -> list[Value]:
 def multiplied(node: Node, operands: list[Value]) -> list[Value]:
     """Of the operands of a product, those that scale it: not what it is divided by, nor what is brought to norm 1."""
     if "div" in node.op:
-        return operands[:1]
+        return [v for v in operands if v is node["self"]]
     return operands[-1:] if node.op == "aten._weight_norm" else operands
+
+
+_NORMS = ("aten.linalg_vector_norm", "aten.norm", "aten.frobenius_norm")
+_GUARDS = ("aten.clamp_min", "aten.clamp", "aten.add", "aten.expand", "aten.expand_as")
+
+
+def norm_behind(value: Value) -> Node | None:
+    """The node whose norm a value is, held away from 0 or not."""
+    node = value.producer
+    while node is not None and node.op in _GUARDS:
+        node = node.inputs[0].producer
+    return node if node is not None and node.op in _NORMS else None
 
 
 _HOMOGENEOUS = (
