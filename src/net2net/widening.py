@@ -17,6 +17,7 @@ from net2net._initialise import initial_values
 from net2net._largest import largest
 from net2net._left_out import fixed_ones
 from net2net._observers import unobserved
+from net2net._partners import partners
 from net2net._room import require_room
 from net2net._scales import with_scales
 from net2net._unread import apart_from_unread, with_notes
@@ -112,7 +113,7 @@ def widen(
         return made(_Designer(model, analysis, options, analysis.examples).of(dict(sizes)))
 
     designer = _Designer(model, analysis, options, analysis.examples)
-    growth = made(designer.of_most(sizes_by_name) if every else designer.of(sizes_by_name))
+    growth = made(designer.of_most(sizes_by_name) if every else designer.of_named(sizes_by_name))
     growth = told(learning(growth, again, options, analysis, every))
     left_out = {**growth.plan.left_out, **shared, **fixed_ones(analysis, growth.plan, meant_by(analysis, sizes))}
     plan = with_notes(replace(growth.plan, left_out=left_out), analysis)
@@ -189,6 +190,24 @@ class _Designer:
         plan = replace(plan, changed={**plan.changed, **blueprint.changed(self.model)})
         plan = resize_unread(plan, blueprint.resized, self.analysis.sites)
         return compensate(plan, self.analysis.sites, constants), blueprint, new_sizes
+
+    def of_named(self, sizes: dict[str, int]) -> Design:
+        """The design for exactly these sizes; a refusal says what else has to grow."""
+        try:
+            return self.of(sizes)
+        except CouplingError as error:
+            more = partners(sizes, self.analysis, self._works)
+            if not more:
+                raise
+            names = ", ".join(f"'{name}'" for name in more)
+            raise CouplingError(f"{error} With {names} it works: ask for {sizes | more}.") from None
+
+    def _works(self, sizes: dict[str, int]) -> bool:
+        try:
+            self.of(sizes)
+        except GrowthError:
+            return False
+        return True
 
     def of_most(self, sizes: dict[str, int]) -> Design:
         """The design for all of these sizes, or for as many as the teacher's classes let grow together.
