@@ -100,7 +100,8 @@ def _on_gradients(model: nn.Module) -> list[Hooks]:
 
 def _taking_part(model: nn.Module, inputs: Any, methods: Any) -> set[int]:
     """The keys of forward hooks that are a part of what a network computes; of all of them where that can't be said."""
-    every = {key for hooks in (*_of(model, _FORWARD), *_global(_FORWARD)) for key, h in hooks.items()}
+    places = (*_of(model, _FORWARD), *_global(_FORWARD))
+    every = {key for hooks in places for key, hook in hooks.items() if not isinstance(hook, _Off)}
     if not every or any(p.device.type == "meta" for p in model.parameters()):
         return every
     found: set[int] = set()

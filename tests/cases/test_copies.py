@@ -385,3 +385,18 @@ def test_hooks_are_on_again_after_a_refusal() -> None:
     assert not seen
     net(x())
     assert seen == [1]
+
+
+def test_a_schedule_goes_on_with_what_training_keeps() -> None:
+    torch.manual_seed(0)
+    net = trained(KeepsLoss(), x())
+    net.a.register_forward_hook(lambda module, args, out: None)  # type: ignore[operator, union-attr]
+    optimizer = torch.optim.Adam(net.parameters(), 1e-2)
+    schedule = net2net.training.GrowthSchedule({1: {"sizes": {"a": 13}}, 2: {"where": {"a": 1}}}, x())
+    training = net2net.training.Training(net, optimizer)
+    for step in range(1, 4):
+        training.optimizer.zero_grad()
+        training.model(x()).square().mean().backward()
+        training.optimizer.step()
+        training = schedule.after(step, training)
+    assert sum(p.numel() for p in training.model.parameters()) == 13 * 5 + 13 * 14 + 2 * 14
