@@ -46,7 +46,7 @@ def variants(given: Arguments) -> Iterator[Variant]:
 
 
 def _like(tensor: torch.Tensor, generator: torch.Generator, label: str) -> torch.Tensor:
-    if tensor.numel() == 0 or tensor.dtype == torch.bool or tensor.is_complex():
+    if tensor.layout is not torch.strided or tensor.numel() == 0 or tensor.dtype == torch.bool or tensor.is_complex():
         return tensor
     if not tensor.is_floating_point():
         low, high = int(tensor.min()), int(tensor.max())

@@ -74,7 +74,7 @@ def measure(
                 outputs.append((given, ours))
             if mode == "eval":
                 found.constant += [" ".join(filter(None, (name, example.name))) for name in _constant(outputs)]
-    if any(not torch.equal(buffer, before[name]) for name, buffer in teacher.named_buffers()):
+    if any(not _equal(buffer, before[name]) for name, buffer in teacher.named_buffers()):
         _after_training(found, teacher, student, [(e, move(e, dtype, device)) for e in examples])
     if "eval" in seen.drawn:
         found.notes.append("random in eval mode: compared with the randomness switched off")
@@ -160,4 +160,10 @@ def _constant(outputs: Sequence[tuple[Arguments, dict[str, Any]]]) -> Iterator[s
 
 def _same(a: Any, b: Any) -> bool:
     pairs = zip(pytree.tree_leaves(a), pytree.tree_leaves(b), strict=True)
-    return all(not isinstance(x, torch.Tensor) or (x.shape == y.shape and torch.equal(x, y)) for x, y in pairs)
+    return all(not isinstance(x, torch.Tensor) or _equal(x, y) for x, y in pairs)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.layout is not torch.strided and b.layout is not torch.strided:
+        a, b = a.to_dense(), b.to_dense()
+    return a.shape == b.shape and torch.equal(a, b)

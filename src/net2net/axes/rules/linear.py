@@ -49,6 +49,17 @@ def matrix_product(inference: Inference, node: Node, a: Value, b: Value) -> Axes
     return (*batch, *left[-2:-1], *(right[-1:] if len(right) > 1 else ()))
 
 
+@rule("aten._sparse_mm", flow=Flow.CONTRACT)
+def sparse_product(inference: Inference, node: Node) -> list[Axes]:
+    """A product whose first operand is stored by its entries; another reduction than a sum is none."""
+    if node.get("reduce", "sum") != "sum":
+        reason = "places are compared or averaged"
+        for value in node.inputs:
+            inference.lock_axes(value, node, reason)
+        return [inference.fixed(node, node.output.shape, reason)]
+    return [matrix_product(inference, node, node["sparse"], node["dense"])]
+
+
 @rule("aten.einsum", flow=Flow.CONTRACT)
 def einsum(inference: Inference, node: Node) -> list[Axes]:
     """Axes with the same letter are one axis; a letter that the result lacks is summed over."""
