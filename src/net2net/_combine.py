@@ -27,10 +27,11 @@ def one_growth(teacher: nn.Module, first: Growth, second: Growth, inputs: Inputs
         regrow=lambda other: carried_out(plan, other, second.student),
     )
     require(whole)
-    known = [found.dead for found in (one, two) if found.dead is not None]
+    dead = tuple(dict.fromkeys((*(one.dead or ()), *(two.dead or ()))))
+    measured = one.dead is not None and two.dead is not None
     whole = replace(
         whole,
-        dead=tuple(dict.fromkeys(name for dead in known for name in dead)) if known else None,
+        dead=dead if dead or measured else None,
         stuck=two.stuck,
         idle=tuple(dict.fromkeys((*one.idle, *two.idle))),
         loudness=max((f.loudness for f in (one, two) if f.loudness is not None), default=None),

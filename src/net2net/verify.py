@@ -74,7 +74,9 @@ class Verification:
         """The modes for which exactness is promised and was measured: some of "eval" and "train"."""
         if self.preserves != "exact":
             return ()
-        measured = {name.partition("/")[0] for name in self.errors}
+        measured = {
+            mode for mode, _, what in (name.partition("/") for name in self.errors) if not what.startswith("then ")
+        }
         return tuple(mode for mode in MODES if mode in measured and mode not in self.approximate)
 
     @property

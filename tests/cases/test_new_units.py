@@ -319,3 +319,17 @@ def test_replays_tell_what_does_not_learn() -> None:
     with pytest.warns(net2net.Net2NetWarning, match="don't learn"):
         growth = net2net.replay(plan, Powers().double(), VECTORS)
     assert growth.verification.dead == ("a.weight",)
+
+
+def test_what_was_not_run_is_not_called_exact() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 2)).double()
+    growth = net2net.widen(net, {"0": 13}, VECTORS[:1])  # one row: train mode doesn't run
+    assert growth.verification.exact_in == ("eval",) and "verification.notes" in growth.report()
+    assert net2net.widen(net, {"0": 13}, VECTORS).verification.exact_in == ("eval", "train")
+
+
+def test_the_print_of_a_plan_says_in_which_mode_it_is_exact() -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2)).double()
+    first = str(net2net.deepen(net, {"0": 1}, VECTORS).plan).splitlines()[0]
+    assert first.startswith("exactly function-preserving in eval mode")
+    assert "mode" not in str(net2net.widen(net, {"0": 13}, VECTORS).plan).splitlines()[0]

@@ -23,6 +23,8 @@ def growth_summary(growth: Growth) -> str:
     preserved = f"{found.preserves}{modes}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
     if found.approximate:
         preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
+    if found.notes:
+        preserved += "; see verification.notes"
     alive = _alive(growth)
     if found.loudness is not None:
         alive += f"; the largest gradient of new entries is {found.loudness:.2g} times that of old ones"

@@ -95,6 +95,9 @@ def plan_table(plan: Plan) -> str:
         "none": "NOT function-preserving",
     }[plan.preserves]
     steps = plan.steps
+    norms = (t for step in steps for name, t in step.tensors.items() if name.endswith("running_mean"))
+    if plan.preserves == "exact" and any(tensor.fill == "values" for tensor in norms):
+        promise += " in eval mode (in train mode a new BatchNorm sees each batch)"
     text = f"{promise}, seed {plan.seed}"
     for number, step in enumerate(steps, start=1):
         what = "deeper" if step.deepenings else "wider"
