@@ -48,6 +48,11 @@ def example_inputs():
     return torch.randn(3, 4)
 """
 
+CONFIG = {
+    "vocab_size": 37, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 32,
+}  # fmt: skip
+
 
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(a) for a in arguments])
@@ -223,3 +228,64 @@ def test_inputs_and_helpers_that_fail_are_named_too(tmp_path: Path, monkeypatch:
     (tmp_path / "dotted_networks.py").write_text("def build(:\n")
     assert "dotted_networks.py,line1:" in said(run("analyze", "dotted_networks:build")).replace(" ", "")
     assert "no module" in said(run("analyze", "not_there_at_all.part:build"))
+
+
+def test_numbers_that_change_are_shown_and_in_the_json(source: Path, tmp_path: Path) -> None:
+    result = run("grow", f"{source}:net", tmp_path / "out", "--set", "first=2x")
+    assert result.exit_code == 0 and "width: 6 -> 12" in result.stdout
+    content = json.loads((tmp_path / "out" / "growth.json").read_text())
+    assert content["changed"] == {"width": [6, 12]}
+    again = run("grow", f"{source}:net", tmp_path / "none", "--set", "second=2x", "--json")
+    assert json.loads(again.stdout)["changed"] == {}
+
+
+def test_what_is_left_out_and_not_compared_is_shown_and_in_the_json(tmp_path: Path) -> None:
+    file = tmp_path / "partial.py"
+    file.write_text(
+        "import torch\nfrom torch import nn\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.a, self.b, self.c, self.aux = map(nn.Linear, (4, 6, 5, 6), (6, 5, 2, 2))\n"
+        "    def forward(self, x, other=False):\n        x = torch.relu(self.a(x))\n"
+        "        x = self.aux(x) if other else self.c(torch.relu(self.b(x)))\n"
+        "        return nn.functional.dropout(x, 0.5, training=True)\n"
+    )
+    result = run("grow", f"{file}:Net", tmp_path / "out", "--all", "2x", "--input", "3x4")
+    assert result.exit_code == 0, result.output
+    content = json.loads((tmp_path / "out" / "growth.json").read_text())
+    for note in (*content["notes"], *content["verification"]["notes"]):
+        assert note in result.stdout
+    assert content["verification"]["notes"] and "a" in content["left_out"]
+    assert "left out: a (" in result.stdout
+
+
+@pytest.fixture
+def llama(tmp_path: Path) -> Path:
+    transformers = pytest.importorskip("transformers")
+    transformers.LlamaForCausalLM(transformers.LlamaConfig(**CONFIG)).save_pretrained(tmp_path / "llama")
+    return tmp_path / "llama"
+
+
+def test_inputs_are_passed_on_to_what_grows_and_verifies_a_folder(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import net2net.cli._checkpoint as streamed
+    import net2net.cli._verify as verifying
+
+    seen: list[Any] = []
+
+    def spy(module: Any, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *a, **k: (seen.append(k["example_inputs"]), real(*a, **k))[1])
+
+    spy(streamed, "grow_checkpoint")
+    spy(verifying, "verify_checkpoints")
+    monkeypatch.setattr(verifying, "FLOAT64_BYTES", 0)
+    specification = ["--input", "input_ids=3x5:int64:37"]
+    result = run("grow", llama, tmp_path / "out", "--set", "intermediate_size=2x", *specification, "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert {"changed", "left_out", "notes", "not_compared"} <= set(content)
+    assert run("verify", llama, tmp_path / "out", *specification).exit_code == 0
+    assert [tuple(inputs["input_ids"].shape) for inputs in seen] == [(3, 5), (3, 5)]
+    result = run("grow", llama, tmp_path / "no", "--set", "intermediate_size=2x", "--input", "pixels=3x5")
+    assert result.exit_code == 1 and "takes no 'pixels'" in said(result)

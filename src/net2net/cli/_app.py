@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
 from net2net.cli._grow import grow_pretrained, grow_python, whole_folder
+from net2net.cli._inputs import parse
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import STREAMED_DEPTH, depth, nothing_without, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
@@ -185,9 +186,10 @@ def grow(
     source = str(local_folder(source))
     streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size, "optimizer": optimizer}
     more = {name: value for name, value in streamed.items() if value is not None}
-    sizes = words_of_config(source, asked, bool(more)) if is_pretrained(source) and not input else None
+    sizes = words_of_config(source, asked, bool(more)) if is_pretrained(source) else None
     if sizes is not None:
-        found = grow_folder(source, target, sizes, asked, {**more, "seed": seed}, as_json)
+        given = {"example_inputs": parse(input, seed)} if input else {}
+        found = grow_folder(source, target, sizes, asked, {**more, **given, "seed": seed}, as_json)
         if as_json:
             _print_json(found)
         return

@@ -10,6 +10,7 @@ import net2net
 from net2net.dimensions import Analysis
 from net2net.growth import Growth
 from net2net.plan import Plan
+from net2net.plan._file import plain
 from net2net.verify import Verification
 
 
@@ -59,6 +60,7 @@ def plan_summary(plan: Plan) -> dict[str, Any]:
         ],
         "tensors": {name: list(tensor.shape) for name, tensor in plan.tensors.items()},
         "attributes": plan.attributes,
+        "changed": {name: [plain(old), plain(new)] for name, (old, new) in plan.changed.items()},
         "left_out": plan.left_out,
         "notes": list(plan.notes),
         "earlier": None if plan.earlier is None else plan_summary(plan.earlier),

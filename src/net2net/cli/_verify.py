@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from net2net.cli._inputs import parse
 from net2net.cli._sources import example_inputs, is_grown, is_pretrained, load, load_grown
 from net2net.errors import StudentMismatchError
 from net2net.huggingface import FLOAT64_BYTES, open_folder, verify_checkpoints
@@ -23,11 +24,12 @@ def compared(
     Raises:
         StudentMismatchError: they don't run on the same inputs.
     """
-    if not inputs and is_pretrained(teacher) and is_pretrained(student):
+    if is_pretrained(teacher) and is_pretrained(student):
         folders = [open_folder(source) for source in (teacher, student)]
         dtypes = [{stored.dtype for stored in folder.tensors.values()} for folder in folders]
         if max(folder.bytes() for folder in folders) > FLOAT64_BYTES or dtypes[0] != dtypes[1]:
-            return verify_checkpoints(teacher, student, seed=seed)
+            specified = parse(inputs, seed) if inputs else None
+            return verify_checkpoints(teacher, student, example_inputs=specified, seed=seed)
     first = load(teacher, inputs, weights, seed=seed)
     given = example_inputs(first)
     if is_grown(student):

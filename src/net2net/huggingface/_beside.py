@@ -14,6 +14,7 @@ from net2net.huggingface._folder import Folder, is_own
 from net2net.huggingface._optimizer import RUN_FILES
 from net2net.huggingface._write import JOURNAL, readable
 from net2net.plan import Plan
+from net2net.plan._file import plain
 from net2net.verify import Verification
 
 # What a folder holds beside weights and config, and a bigger model uses unchanged.
@@ -75,6 +76,12 @@ class CheckpointGrowth:
                 for step in plan.steps
                 for d in step.deepenings
             ],
+            "changed": {
+                name: [plain(old), plain(new)] for step in plan.steps for name, (old, new) in step.changed.items()
+            },
+            "left_out": {name: reason for step in plan.steps for name, reason in step.left_out.items()},
+            "notes": [note for step in plan.steps for note in step.notes],
+            "not_compared": list(proof.notes) if proof else None,
             "max_relative_error": proof.max_relative_error if proof else None,
             "tolerance": proof.tolerance if proof else None,
             "dtype": proof.dtype if proof else None,

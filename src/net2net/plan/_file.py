@@ -42,7 +42,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
             ],
             "deepenings": [asdict(d) for d in plan.deepenings],
             "earlier": None if plan.earlier is None else described(plan.earlier),
-            "changed": {name: [_plain(value) for value in pair] for name, pair in plan.changed.items()},
+            "changed": {name: [plain(value) for value in pair] for name, pair in plan.changed.items()},
             **{name: getattr(plan, name) for name in _PLAIN},
         }
 
@@ -59,7 +59,7 @@ def save_plan(plan: Plan, path: str | Path) -> None:
     save_file(arrays, str(path), metadata={"net2net.plan": json.dumps(header)})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The value of an attribute where JSON has it, else what it prints as."""
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
 
