@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from net2net._steady import steady
@@ -102,7 +103,7 @@ def _taking_part(model: nn.Module, inputs: Any, methods: Any) -> set[int]:
     """The keys of forward hooks that are a part of what a network computes; of all of them where that can't be said."""
     places = (*_of(model, _FORWARD), *_global(_FORWARD))
     every = {key for hooks in places for key, hook in hooks.items() if not isinstance(hook, _Off)}
-    if not every or any(p.device.type == "meta" for p in model.parameters()):
+    if not every or any(is_lazy(p) or p.device.type == "meta" for p in model.parameters()):
         return every
     found: set[int] = set()
     try:
