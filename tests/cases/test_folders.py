@@ -381,3 +381,33 @@ def test_without_a_note_nothing_is_rounded(
         ours, theirs = teacher(ids).logits, student(ids).logits
     error = float((ours - theirs).abs().max() / ours.abs().max())
     assert (error <= 1e-6) == exact and error < 3e-3
+
+
+@pytest.mark.parametrize(
+    ("build", "sizes"),
+    [
+        (lambda: llama(attention_bias=True), {"num_key_value_heads": 4}),
+        (lambda: llama(num_key_value_heads=1), {"num_key_value_heads": 2, "num_hidden_layers": 3}),
+        (lambda: llama(num_attention_heads=12, num_key_value_heads=2), {"num_key_value_heads": "3x"}),
+        (
+            lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**TEXT, head_dim=6)),
+            {"num_key_value_heads": "2x"},
+        ),
+    ],
+    ids=["biases", "one, deeper", "three times", "normalised"],
+)
+def test_key_value_heads_are_copied_to_their_queries(
+    build: Callable[[], Any], sizes: dict[str, Any], tmp_path: Path
+) -> None:
+    teacher = saved(build, tmp_path / "t")
+    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", sizes)
+    assert growth.in_memory is None
+    assert difference(teacher, tmp_path / "s") <= 1e-5
+    assert net2net.Plan.load(tmp_path / "s" / "net2net-plan.safetensors") == growth.plan
+
+
+@pytest.mark.parametrize("size", [3, 4, 6, 8])
+def test_key_value_heads_that_do_not_divide_the_queries(size: int, tmp_path: Path) -> None:
+    saved(lambda: llama(hidden_size=60, num_attention_heads=10, num_key_value_heads=2), tmp_path / "t")
+    with pytest.raises(net2net.GrowthError, match=r"Sizes that work: 10\."):
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"num_key_value_heads": size})

@@ -18,6 +18,7 @@ from net2net.errors import CheckpointError
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._depth import DepthRequest, KindError, NeedsMemory, check_kinds, depth_edits, sources
 from net2net.huggingface._folder import NAMES, Folder, bare_model, tied_names
+from net2net.huggingface._grouped import more_key_value_heads
 from net2net.huggingface._ignored import without_ignored
 from net2net.huggingface._inputs import suiting
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
@@ -74,7 +75,8 @@ def _plan(
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
     edits, config = depth_edits(folder, small, analysis, lists, asked, depth)
     student_small = _small_student(teacher, config, asked, lists)
-    width, eps = _width(small, analysis, student_small, inputs, options)
+    grouped = more_key_value_heads(small, student_small, (folder.config, asked), sizes, options)
+    width, eps = (grouped, {}) if grouped else _width(small, analysis, student_small, inputs, options)
     for key, value in eps.items():
         set_key(config, key, value)
     check_saves(config)
