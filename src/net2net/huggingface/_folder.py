@@ -138,8 +138,9 @@ def open_config(path: Path) -> tuple[Any, Any]:
     names = getattr(config, "architectures", None)
     name = str(names[0]) if isinstance(names, list) and names else ""
     model_class: Any = getattr(transformers, name, None)
-    if model_class is None or not hasattr(model_class, "from_pretrained"):
-        raise CheckpointError(f"{file} names no class of transformers: {name or 'none at all'}.")
+    is_model = isinstance(model_class, type) and issubclass(model_class, transformers.PreTrainedModel)
+    if not is_model or model_class is transformers.PreTrainedModel:
+        raise CheckpointError(f"{file} names no model class of transformers: {name or 'none at all'}.")
     expected = getattr(model_class, "config_class", None)
     if expected is not None and not isinstance(config, expected):
         raise CheckpointError(f"{file} is a {type(config).__name__}, and {name} needs {expected.__name__}.")
