@@ -125,12 +125,22 @@ def _text(model_class: type[Any], config: Any, tokens: int, generator: torch.Gen
     return ids
 
 
+# In a vocabulary of which half stands for something, one draw in a million is left.
+_REDRAWS = 20
+
+
 def _token_ids(config: Any, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Random tokens, but none of the first few and none that the config names: they stand for padding and the like."""
     vocabulary = config.get_text_config().vocab_size
     special = {number for key, number in numbers(config) if _SPECIAL.search(str(key[-1]))}
-    usual = [i for i in range(min(4, vocabulary // 2), vocabulary) if i not in special] or list(range(vocabulary))
-    return torch.tensor(usual)[torch.randint(0, len(usual), shape, generator=generator)]
+    first = min(4, vocabulary // 2)
+    ids = torch.randint(first, max(vocabulary, 1), shape, generator=generator)
+    taken = torch.tensor(sorted(n for n in special if isinstance(n, int) and first <= n < vocabulary), dtype=torch.long)
+    for _ in range(_REDRAWS):
+        ids = torch.where(
+            torch.isin(ids, taken), torch.randint(first, max(vocabulary, 1), shape, generator=generator), ids
+        )
+    return ids
 
 
 def _pixels(config: Any, accepted: Mapping[str, Any], generator: torch.Generator) -> Tensors:
