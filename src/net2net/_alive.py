@@ -58,7 +58,8 @@ def learning(
         if len(other.verification.stuck) < len(growth.verification.stuck):
             growth, options = other, trial
     growth = replace(growth, plan=replace(growth.plan, left_out=left_out))
-    stuck = growth.verification.stuck
+    copies = {w.dimension for w in growth.plan.widenings if w.how == "split"}  # these learn once they differ
+    stuck = [name for name in growth.verification.stuck if name not in copies]
     if options.how is None and stuck:
         refusal = _refusal(growth)
         rest = {name: size for name, size in sizes.items() if name not in stuck}
@@ -83,7 +84,7 @@ def told(growth: Growth) -> Growth:
     if found.dead:
         notes.append(
             f"no gradient reaches the new entries of {_listed(found.dead)} on the example inputs: these new units "
-            f"don't learn. {_FROZEN if not found.stuck else 'Try another how=.'}"
+            f"don't learn. {_advice(growth)}"
         )
     if found.idle:
         notes.append(
@@ -100,6 +101,15 @@ def told(growth: Growth) -> Growth:
             stacklevel=3,
         )
     return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes)))
+
+
+def _advice(growth: Growth) -> str:
+    stuck = growth.verification.stuck
+    if not stuck:
+        return _FROZEN
+    if all(w.how == "split" for w in growth.plan.widenings if w.dimension in stuck):
+        return "They are copies, and tie with what they copy (in a maximum, say): they learn once they differ."
+    return "Try another how=."
 
 
 def _can_grow(analysis: Analysis, name: str, size: int, options: WidthOptions) -> bool:
