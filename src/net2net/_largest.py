@@ -89,8 +89,8 @@ class _Search(Generic[Design]):
         return True
 
     def add_together(self, kinds: list[Names]) -> list[Names]:
-        """Choose kinds that can grow only together; those that are left."""
-        for count in range(2, len(kinds) + 1):
+        """Choose kinds that can grow only with what has been chosen since, or together; those that are left."""
+        for count in range(1, len(kinds) + 1):
             for some in combinations(kinds, count):
                 left = [kind for kind in kinds if kind not in some]
                 if self.add(tuple(name for kind in some for name in kind), further=True):

@@ -139,8 +139,11 @@ def replacements(model: nn.Module, memo: dict[int, Any]) -> tuple[dict[int, Any]
             found[id(compiled)] = compiled
         for value in vars(module).values():
             for handle in value if isinstance(value, (list, tuple)) else (value,):
-                if isinstance(handle, RemovableHandle) and id(handle.hooks_dict_ref()) not in known:
-                    found[id(handle)] = handle  # of a hook that is somewhere else
+                if not isinstance(handle, RemovableHandle):
+                    continue
+                hooks = handle.hooks_dict_ref()
+                if hooks is None or id(hooks) not in known:
+                    found[id(handle)] = handle  # of a hook that is somewhere else, or gone
     closed: list[types.FunctionType] = []
     for function in functions:
         inside = [value for _, value in reached(function)]
