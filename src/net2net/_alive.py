@@ -13,6 +13,7 @@ from net2net.plan import WidthOptions, check_growth
 
 # Of networks that train on calmly this is 0.4 to 3; of a deep one without norms whose new rows aren't scaled, 100.
 _LOUD = 10.0
+_ELSEWHERE = "Put the new layers in another place, or, of blocks, have their weights drawn: init='zero-random'."
 _FROZEN = "They are in frozen layers: unfreeze these, or don't grow them."
 _OTHER_WAYS = ("zero_in", "split")
 
@@ -104,9 +105,12 @@ def told(growth: Growth) -> Growth:
 
 
 def _advice(growth: Growth) -> str:
-    stuck = growth.verification.stuck
-    if not stuck:
+    stuck, dead = growth.verification.stuck, growth.verification.dead or ()
+    trained = {name for name, p in growth.student.named_parameters(remove_duplicate=False) if p.requires_grad}
+    if trained.isdisjoint(dead):
         return _FROZEN
+    if not stuck:
+        return _ELSEWHERE
     if all(w.how == "split" for w in growth.plan.widenings if w.dimension in stuck):
         return "They are copies, and tie with what they copy (in a maximum, say): they learn once they differ."
     return "Try another how=."

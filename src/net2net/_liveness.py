@@ -79,7 +79,7 @@ def liveness(model: nn.Module, calls: Iterable[Call], units: Sequence[NewUnits])
     if errors and not ran:
         raise errors[0]
     still = [some for some in units if some not in alive]
-    blamed = [some for some in still if some.axis is None or some in beside]
+    blamed = [some for some in still if some in beside]
     dead = tuple(dict.fromkeys(some.tensor for some in blamed))
     return Liveness(
         dead,
@@ -105,11 +105,12 @@ def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> tuple[s
             gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
             largest = max(map(_size, gradients.values()), default=0.0)
             for some in units:
-                gradient = gradients.get(some.tensor)
+                gradient, own = gradients.get(some.tensor), gradients.get(some.copies or some.tensor)
                 if gradient is not None:
-                    rounding = _ROUNDING * torch.finfo(gradient.dtype).eps * largest
                     new |= {some} if _size(_at(gradient, some.axis, some.new)) > 0 else set()
-                    old |= {some} if _size(_at(gradient, some.axis, some.old)) > rounding else set()
+                if own is not None:
+                    rounding = _ROUNDING * torch.finfo(own.dtype).eps * largest
+                    old |= {some} if _size(_at(own, some.axis, some.old)) > rounding else set()
             _step(model)
     return new, old
 

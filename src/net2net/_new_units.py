@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ def _none() -> Places:
 class NewUnits:
     """The new units of one dimension along one axis of a tensor, and the old ones there: of copies, what they copy.
 
-    Where `axis` is None all of the tensor is new.
+    Where `axis` is None all of the tensor is new, and beside it stands the one that it `copies`.
     """
 
     tensor: str
@@ -34,6 +35,7 @@ class NewUnits:
     axis: int | None = None
     new: Places = field(default_factory=_none, repr=False)
     old: Places = field(default_factory=_none, repr=False)
+    copies: str = ""
 
 
 def new_units(plan: Plan, analysis: Analysis) -> list[NewUnits]:
@@ -48,6 +50,25 @@ def new_units(plan: Plan, analysis: Analysis) -> list[NewUnits]:
                 new, old = (_places(term, atom, marked, sizes) for marked in _new_and_old(growing[atom].units.source))
                 found.append(NewUnits(name, growing[atom].dimension, axis, new, old))
     return [units for units in found if len(units.new)]
+
+
+def new_tensors(plan: Plan) -> list[NewUnits]:
+    """The tensors of new layers, each with the teacher's own that it copies, or that is its nearest relative."""
+    moved = {t.source: name for name, t in plan.tensors.items() if not t.new and t.source is not None}
+    sources = {name: tensor.source or "" for name, tensor in plan.tensors.items() if tensor.new}
+    return [NewUnits(name, copies=moved.get(source, source)) for name, source in sources.items()]
+
+
+def never_trained(student: nn.Module, new: Set[str]) -> list[str]:
+    """The parameters of new layers and blocks of which none is trained."""
+    found: list[str] = []
+    whole: list[str] = []  # the largest modules that are all new: an adapter in a new block may be what learns there
+    for path, module in student.named_modules():
+        inside = {f"{path}.{name}" if path else name: p for name, p in module.named_parameters()}
+        if inside and inside.keys() <= new and not any(path.startswith(f"{other}.") for other in whole):
+            whole.append(path)
+            found += [] if any(p.requires_grad for p in inside.values()) else inside
+    return found
 
 
 def never_let_out(student: nn.Module, plan: Plan, analysis: Analysis, dead: tuple[str, ...]) -> list[str]:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from net2net._alive import told
 from net2net._arguments import require_request, require_teacher
 from net2net._calibrate import Calibration
 from net2net._depth_design import DepthDesigner, DepthOptions
 from net2net._hanging import not_carried, warn_of_optimizers
 from net2net._initialise import initial_values
-from net2net._new_units import NewUnits
+from net2net._new_units import never_trained, new_tensors
 from net2net._observers import unobserved
 from net2net._replay import carried_out
 from net2net._room import require_room_for_copies
@@ -91,7 +92,7 @@ def deepen(
     """
     options = DepthOptions(init, positions, kernel, seed)
     require_teacher(model, example_inputs)
-    growth = _deepened(model, where, examples_of(example_inputs, methods, model), calibration, options, None)
+    growth = told(_deepened(model, where, examples_of(example_inputs, methods, model), calibration, options, None))
     warn_of_optimizers(model)
     notes = (*growth.plan.notes, *not_carried(model, growth.plan))
     return replace(growth, plan=replace(growth.plan, notes=notes))
@@ -173,7 +174,7 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods 
             f"{shapes.get(odd, 'in no place')}. A plan is replayed on networks of the class and the shapes that it was "
             "made for."
         )
-    return _grown(model, plan, skeleton, analysis, examples)
+    return told(_grown(model, plan, skeleton, analysis, examples))
 
 
 def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis, inputs: tuple[Example, ...]) -> Growth:
@@ -193,11 +194,14 @@ def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis,
         preserves=plan.preserves,
         float32_inside=analysis.sites.inference.graph.casts_to_float32,
         moved=skeleton.moved,
-        units=[NewUnits(name) for name in skeleton.new],
+        units=new_tensors(plan),
         approximate=_approximate(plan),
         regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
+    if verification.dead is not None:
+        frozen = [name for name in never_trained(student, skeleton.new) if name not in verification.dead]
+        verification = replace(verification, dead=(*verification.dead, *frozen))
     return compiled_alike(Growth(student, plan, verification, model, inputs), skeleton.moved)
 
 

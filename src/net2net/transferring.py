@@ -108,11 +108,10 @@ def _wider(
         plan = with_scales(plan, analysis.sites.inference, weights)
         return proved(source, loaded(prepared, state_for(plan), plan), plan, analysis, inputs)
 
-    growth = told(learning(made(options), lambda _, other: made(other), options, analysis))
+    growth = learning(made(options), lambda _, other: made(other), options, analysis)
     plan = growth.plan
+    growth = told(growth if deeper is None else one_growth(teacher, deeper, growth, inputs))
     warn_of_twins(plan, options)
-    if deeper is not None:
-        growth = one_growth(teacher, deeper, growth, inputs)
     attributes = {**earlier.attributes, **plan.attributes}
     loaded(student, state_for(plan), replace(plan, attributes=attributes), in_place=True)
     return replace(growth, student=student)
