@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from net2net.errors import OptionError
-from net2net.experiments._images import ImageData
+from net2net.experiments import ImageData
 
 Sets = dict[str, np.ndarray[Any, np.dtype[Any]]]
 

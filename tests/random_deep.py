@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from deeper import drawn
-from net2net import Analysis
+from net2net.analysis import Analysis
 from net2net.depth import PRESERVING, DepthPlace
 from random_networks import Wish, wish
 from support import trained

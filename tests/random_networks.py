@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import strategies as st
 from torch import nn
 
-from net2net import Analysis, Dimension
+from net2net.analysis import Analysis
+from net2net.analysis._dimensions import Dimension
 from random_blocks import BLOCKS, finish
 from random_program import VOCABULARY, Program, Writer
 

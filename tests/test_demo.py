@@ -22,7 +22,7 @@ from net2net.demo._experiment import KERNELS, PLACES, WIDTH, Arm, _fresh
 from net2net.demo._findings import findings
 from net2net.demo._network import DigitsNet
 from net2net.demo._training import Curve
-from net2net.report._html import steps
+from net2net.report import steps
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from net2net import NoiseSpec, errors
+from net2net import errors
+from net2net.width import NoiseSpec
 from support import X, from_zoo, mlp, name_at, refused, trained
 
 

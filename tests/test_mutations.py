@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net.apply import _tensors
-from net2net.plan import AxisMap, Plan, _growths, _maps
+from net2net.plan import AxisMap, Plan
 from support import drawn_uniformly, from_zoo, names_at, repeatable, separation, source_of, trained, widen_at
 
 State = dict[str, Tensor]
@@ -29,7 +29,7 @@ def on_plan(change: Callable[[Plan], Plan]) -> Callable[[Patch], None]:
     """A mutation of the plan of a growth."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.widening import plan_width
+        from net2net.width import plan_width
 
         monkeypatch.setattr(
             "net2net.widening.plan_width", lambda *args, **options: change(plan_width(*args, **options))
@@ -42,7 +42,7 @@ def on_state(change: Callable[[Plan, State, State], None]) -> Callable[[Patch], 
     """A mutation of the student's tensors: `change(plan, teacher's, student's)`."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.widening import grow_state
+        from net2net.apply import grow_state
 
         def grown(plan: Plan, state: State, initialiser: Any = None) -> State:
             result = grow_state(plan, state, initialiser)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from net2net.build._compare import operations
 from net2net.capture import Graph, capture, record
+from net2net.student import operations
 from zoo import TORCH_MODELS
 from zoo.huggingface import FAMILIES, huggingface_models
 from zoo.model import ZooModel

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from net2net.request import new_size
+from net2net.analysis import new_size
 from support import (
     X,
     from_zoo,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
 
 class GrowthError(Exception):
     """A growth that can't be done exactly, with the reason and what would work.
@@ -56,3 +62,37 @@ class MissingExtraError(GrowthError):
 
 class Net2NetWarning(UserWarning):
     """Something that a user should know and that doesn't stop the growth."""
+
+
+def described(value: Any) -> str:
+    """A value in the words of who gave it.
+
+    Example:
+        >>> described(None), described(3), described(nn.Linear), described(nn.ReLU())
+        ('None', '3 (int)', 'the class Linear', 'a ReLU')
+    """
+    if value is None:
+        return "None"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"the function {getattr(value, '__name__', 'given')}"
+    if isinstance(value, Mapping) and value and all(isinstance(v, torch.Tensor) for v in value.values()):
+        return f"a state_dict ({type(value).__name__} of tensors)"
+    if isinstance(value, (bool, int, float, str)):
+        text = repr(value)
+        return f"{text if len(text) < 60 else text[:56] + '...'} ({type(value).__name__})"
+    kind = type(value).__name__
+    if isinstance(value, (Mapping, list, tuple)) and not value:
+        return f"an empty {kind}"
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
+
+
+def require_kind(value: Any, kind: type | tuple[type, ...], what: str, give: str) -> None:
+    """Raise if an argument is of another kind.
+
+    Raises:
+        OptionError: it is; the message says what it is and what to give.
+    """
+    if not isinstance(value, kind):
+        raise OptionError(f"{what} is {described(value)}; give {give}.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from net2net.axes import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size
-from net2net.axes._terms import concat, product, split, unflatten, unify
+from net2net.axes import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size, unflatten
+from net2net.axes._terms import concat, product, split, unify
 
 
 def locks(*terms: Term) -> list[str | None]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from net2net.plan import _absorb
+from net2net.sites import _absorb
 from support import refused, repeatable, trained
 
 

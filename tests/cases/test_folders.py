@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import net2net
 from net2net.capture import named_outputs
-from net2net.huggingface._inputs import from_config
+from net2net.huggingface import from_config
 
 transformers = pytest.importorskip("transformers")
 

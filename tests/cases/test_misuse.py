@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import net2net
-from net2net import _room
+from net2net.operators import _room
 from support import X, mlp, refused
 
 

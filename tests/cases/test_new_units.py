@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from net2net import widening
 from net2net.axes import Inference
 from support import refused, widen_at
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from net2net.build import Setting
+from net2net.student import Setting
 from support import repeatable, trained
 
 

@@ -13,7 +13,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import net2net
-from net2net.training import GrowthSchedule, Training, adopt, ramp
+from net2net.optimizer import ramp
+from net2net.training import GrowthSchedule, Training, adopt
 from support import X, mlp, refused
 
 

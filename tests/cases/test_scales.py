@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from net2net import _scales
+from net2net.width import _scales
 from support import widen_at
 
 

@@ -36,7 +36,7 @@ def of_state(change: Callable[[State], None]) -> Mutate:
     """A mutation of the student's tensors."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net.deepening import grow_state
+        from net2net.apply import grow_state
 
         def grown(*args: Any) -> State:
             result = grow_state(*args)
@@ -67,7 +67,7 @@ def of_blocks(change: Callable[[BlockEdit], None]) -> Mutate:
     """A mutation of what new blocks start as."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net._depth_design import block_edit
+        from net2net.depth import block_edit
 
         def edited(*args: Any, **options: Any) -> BlockEdit:
             edit = block_edit(*args, **options)
@@ -83,7 +83,7 @@ def of_places(change: Callable[[LayerPlace], LayerPlace]) -> Mutate:
     """A mutation of where identity layers go, and around what."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net._depth_design import find_layers
+        from net2net.depth import find_layers
 
         monkeypatch.setattr("net2net._depth_design.find_layers", lambda *args: list(map(change, find_layers(*args))))
 
@@ -94,7 +94,7 @@ def of_statistics(change: Callable[[Any, list[Tensor]], tuple[np.ndarray, np.nda
     """A mutation of the mean and the variance that a new norm gets: `change(honest ones, batches)`."""
 
     def patch(monkeypatch: Patch) -> None:
-        from net2net._depth_design import statistics
+        from net2net.operators._calibrate import statistics
 
         def changed(model: nn.Module, batches: Any, places: Any) -> Any:
             found = statistics(model, batches, places)

@@ -21,9 +21,8 @@ from image_files import (
     write_jpegs,
     write_npz,
 )
-from net2net import GrowthError
-from net2net.errors import OptionError
-from net2net.experiments._images import load_images
+from net2net.errors import GrowthError, OptionError
+from net2net.experiments import load_images
 
 
 def test_folders_with_none_or_several(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from net2net.experiments._images import Examples, ImageData, batches, from_datasets, load_images, normalised
+from net2net.experiments import Examples, ImageData, from_datasets, load_images
+from net2net.experiments._images import batches, normalised
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from image_files import (
     refuses,
     same,
 )
-from net2net.experiments._images import from_datasets
+from net2net.experiments import from_datasets
 
 
 class Pairs:

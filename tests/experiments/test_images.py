@@ -24,8 +24,8 @@ from image_files import (
     write_npz,
 )
 from net2net.errors import MissingExtraError
+from net2net.experiments import load_images
 from net2net.experiments._images import _in_proportion as in_proportion
-from net2net.experiments._images import load_images
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from net2net.errors import OptionError
-from net2net.experiments._text import consecutive, load_text, windows
+from net2net.experiments import load_text
+from net2net.experiments._text import consecutive, windows
 from support import refused
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"

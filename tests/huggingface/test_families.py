@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from net2net.huggingface import open_folder
-from net2net.huggingface._inputs import from_config
+from net2net.huggingface import from_config, open_folder
 from net2net.huggingface._verify import Trial, reference
 from zoo.checkpoints import Family, depths, row, widths
 from zoo.huggingface import huggingface_models

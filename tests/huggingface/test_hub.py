@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import net2net
 from net2net.cli._app import app
-from net2net.huggingface._hub import local_folder
+from net2net.huggingface import local_folder
 
 pytest.importorskip("transformers")
 constants = pytest.importorskip("huggingface_hub.constants")

@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 import net2net
 from net2net.apply import grow_state
 from net2net.axes import has_rule
-from net2net.plan import WidthOptions, plan_width
+from net2net.width import WidthOptions, plan_width
 
 HERE = Path(__file__).parent
 EMITTED: dict[str, list[Any]] = json.loads((HERE / "emitted.json").read_text())

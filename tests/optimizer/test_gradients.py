@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 import net2net
 from deeper import state
-from net2net.apply import grow_optimizer, grow_state
+from net2net.apply import grow_state
 from net2net.capture import named_outputs, split_inputs
+from net2net.optimizer import grow_optimizer
 from support import ZOO, X, from_zoo, in_float64, mlp, names_at, refused, trained
 from zoo.huggingface_causal import MODELS
 from zoo.model import Inputs

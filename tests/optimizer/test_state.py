@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net import training
-from net2net.apply import _optimizer_rules, has_ended
+from net2net.optimizer import has_ended
 from support import X, from_zoo, mlp, refused, repeatable, same, trained
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from net2net import NoiseSpec
+from net2net.width import NoiseSpec
 from support import (
     X,
     descend,

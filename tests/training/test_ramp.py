@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import (
 )
 
 import net2net
-from net2net.training import ramp
+from net2net.optimizer import ramp
 from support import refused
 
 Scheduler = Callable[[torch.optim.Optimizer], LRScheduler]

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from net2net.plan import AxisMap, TensorPlan
-from net2net.plan._plan import FRESH
+from net2net.plan import FRESH, AxisMap, TensorPlan
 
 # Reads rows of the teacher's tensor: positions along its first axis, in ascending order.
 Read = Callable[[npt.NDArray[np.int64]], torch.Tensor]

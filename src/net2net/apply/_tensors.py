@@ -12,8 +12,7 @@ import torch
 
 from net2net.apply._draws import uniform
 from net2net.apply._pieces import bounds, pieces
-from net2net.plan import AxisMap, Noise, Plan, TensorPlan
-from net2net.plan._plan import FRESH, Fresh
+from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, TensorPlan
 
 # Gives the values that a layer's own initialiser would put in a tensor of the student.
 Initialiser = Callable[[str], torch.Tensor]

@@ -1,12 +1,13 @@
 """Graph -> axes: which axes of which tensors are one and the same."""
 
-from net2net.axes import rules
+from net2net.axes import rules as rules
 from net2net.axes._inference import (
     Contraction,
     Flow,
     Inference,
     Normalisation,
     Reduction,
+    base_name,
     flow_of,
     has_rule,
     holds_constants,
@@ -14,7 +15,7 @@ from net2net.axes._inference import (
     rule,
 )
 from net2net.axes._patterns import readers, recognise_gains, recognise_rms, stored_gain
-from net2net.axes._terms import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size
+from net2net.axes._terms import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size, unflatten
 
 __all__ = [
     "UNIT",
@@ -28,6 +29,7 @@ __all__ = [
     "Reduction",
     "Term",
     "atoms",
+    "base_name",
     "flow_of",
     "has_rule",
     "head",
@@ -39,7 +41,7 @@ __all__ = [
     "recognise_rms",
     "resolve",
     "rule",
-    "rules",
     "size",
     "stored_gain",
+    "unflatten",
 ]

@@ -1,5 +1,13 @@
 """Model -> graph: what the network computes, as data."""
 
+from net2net.capture._arguments import (
+    odd_weight,
+    require_inputs,
+    require_module,
+    require_request,
+    require_teacher,
+    require_weights,
+)
 from net2net.capture._compiled import compile_again, shown, uncompiled
 from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
 from net2net.capture._export import capture
@@ -8,12 +16,14 @@ from net2net.capture._graph import Graph, Node, UnknownSize, Value
 from net2net.capture._held import optimizers_in
 from net2net.capture._marks import carry, lost
 from net2net.capture._modes import as_called, with_train_mode
+from net2net.capture._observers import unobserved
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reasons import refuse_unfit
 from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
-from net2net.capture._structure import has_dynamic_positions, in_pretrained, is_pretrained, structural_copy
+from net2net.capture._steady import steady
+from net2net.capture._structure import structural_copy
 
 __all__ = [
     "Example",
@@ -30,20 +40,25 @@ __all__ = [
     "compile_again",
     "devices_of",
     "examples_of",
-    "has_dynamic_positions",
-    "in_pretrained",
-    "is_pretrained",
     "lost",
     "named_outputs",
+    "odd_weight",
     "optimizers_in",
     "plain_operations",
     "record",
     "refuse_unfit",
+    "require_inputs",
+    "require_module",
+    "require_request",
+    "require_teacher",
+    "require_weights",
     "shown",
     "silent",
     "split_inputs",
+    "steady",
     "structural_copy",
     "uncompiled",
+    "unobserved",
     "with_train_mode",
     "without_memory",
 ]

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from net2net._steady import DropoutOff
 from net2net.capture._examples import Example, Inputs, examples_of
 from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Value
@@ -21,7 +20,9 @@ from net2net.capture._quiet import silent
 from net2net.capture._reader import read
 from net2net.capture._reasons import refusal, refuse_unfit
 from net2net.capture._signature import taken_apart
-from net2net.capture._structure import has_dynamic_positions, structural_copy
+from net2net.capture._steady import DropoutOff
+from net2net.capture._structure import structural_copy
+from net2net.pretrained import has_dynamic_positions
 
 
 def capture(model: nn.Module, inputs: Inputs) -> Graph:

@@ -12,10 +12,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from net2net._steady import steady
 from net2net.capture._examples import Example
 from net2net.capture._quiet import silent
 from net2net.capture._signature import named_outputs
+from net2net.capture._steady import steady
 from net2net.capture._structure import structural_copy
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from net2net.capture._held import close, hooks_of, reached, replacements
 from net2net.capture._marks import carry
 from net2net.errors import CaptureError
+from net2net.pretrained import has_dynamic_positions, reset_positions
 
 
 def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], torch.Tensor] | None = None) -> nn.Module:
@@ -52,7 +53,7 @@ def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], tor
                 vars(memo[id(module)])[name] = weakref.ref(memo[id(value())])
     for module in result.modules():
         if has_dynamic_positions(module):
-            _reset_positions(module)
+            reset_positions(module)
     return result
 
 
@@ -81,26 +82,3 @@ def _copies(value: Any, memo: dict[int, Any]) -> bool:
     except Exception:
         return False
     return True
-
-
-def has_dynamic_positions(module: nn.Module) -> bool:
-    """Whether a module of transformers computes new frequencies (RoPE) for an input longer than any before it."""
-    return getattr(module, "rope_type", None) == "dynamic" and hasattr(module, "original_inv_freq")
-
-
-def _reset_positions(module: Any) -> None:
-    """Forget the longest input: a model computes with what it was trained for until it sees a longer one."""
-    module.inv_freq = module.original_inv_freq.clone().to(module.inv_freq.device)
-    module.max_seq_len_cached = module.original_max_seq_len
-
-
-def is_pretrained(module: nn.Module) -> bool:
-    """Whether a module is a transformers model with a config."""
-    config = getattr(module, "config", None)
-    return config is not None and hasattr(config, "to_dict") and hasattr(module, "_init_weights")
-
-
-def in_pretrained(model: nn.Module, path: str) -> bool:
-    """Whether a module is a part of a transformers model, whose class and config say what is in it."""
-    parts = path.split(".")
-    return any(is_pretrained(model.get_submodule(".".join(parts[:end]))) for end in range(len(parts)))

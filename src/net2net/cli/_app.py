@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from net2net.analysis import analyze as analyze_model
 from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
 from net2net.cli._grow import grow_pretrained, grow_python, whole_folder
@@ -18,9 +19,8 @@ from net2net.cli._request import STREAMED_DEPTH, depth, nothing_without, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._summary import analysis_summary, verification_summary
 from net2net.cli._verify import compared
-from net2net.dimensions import analyze as analyze_model
 from net2net.errors import GrowthError, UnknownNameError
-from net2net.huggingface._hub import local_folder
+from net2net.huggingface import local_folder
 
 
 class _Commands(TyperGroup):

@@ -11,8 +11,7 @@ from net2net.cli import _render as render
 from net2net.cli._request import STREAMED_DEPTH
 from net2net.cli._sources import is_pretrained
 from net2net.errors import UnknownNameError
-from net2net.huggingface import grow_checkpoint, open_folder
-from net2net.huggingface._config import new_config, words
+from net2net.huggingface import grow_checkpoint, new_config, open_folder, words
 
 # What `--set` and the like ask for that a checkpoint can be grown by in a stream, and by what name.
 _OPTIONS = ("how", "shares", "noise", *STREAMED_DEPTH)

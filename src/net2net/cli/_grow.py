@@ -18,11 +18,11 @@ from net2net.cli import _render as render
 from net2net.cli._sources import PLAN_FILE, STUDENT_FILE, Source, example_inputs
 from net2net.cli._summary import growth_summary
 from net2net.errors import VerificationError
-from net2net.growing import grow
 from net2net.growth import Growth
 from net2net.huggingface import EXTRA_FILES
-from net2net.huggingface._beside import PLAN_FILE as CHECKPOINT_PLAN_FILE
-from net2net.verify import verify
+from net2net.huggingface import PLAN_FILE as CHECKPOINT_PLAN_FILE
+from net2net.operators import grow
+from net2net.proof import verify
 
 Result = tuple[Growth, dict[str, Any]]
 

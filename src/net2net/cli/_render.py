@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from net2net.dimensions import Analysis
+from net2net.analysis import Analysis, dimension_rows, place_rows
+from net2net.demo import Arms, Prepared
 from net2net.errors import GrowthError
 from net2net.growth import Growth
-from net2net.report import dimension_rows, place_rows
-from net2net.verify import Verification
-
-if TYPE_CHECKING:
-    from net2net.demo import Arms, Prepared
+from net2net.proof import Verification
 
 _COLOURS = {"any": "green", "exact": "green", "multiple": "yellow", "copies": "yellow", "fixed": "dim"}
 _PROMISES = {"exact": "green", "approximate": "yellow", "none": "red"}

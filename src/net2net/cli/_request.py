@@ -11,8 +11,7 @@ import safetensors
 import safetensors.torch
 import typer
 
-from net2net.depth import INITS
-from net2net.depth._order import POSITIONS
+from net2net.depth import INITS, POSITIONS
 
 # What a request for depth by a word of a config may say beside the number of layers.
 STREAMED_DEPTH = ("init", "positions")

@@ -25,10 +25,9 @@ import net2net
 from net2net.capture import Inputs
 from net2net.cli._inputs import parse
 from net2net.growth import Growth
-from net2net.huggingface._folder import open_config
-from net2net.huggingface._inputs import from_config
+from net2net.huggingface import from_config, open_config
+from net2net.operators import replay
 from net2net.plan import Plan
-from net2net.replaying import replay
 
 # What a grown Python source leaves in its folder.
 STUDENT_FILE, PLAN_FILE = "student.safetensors", "plan.safetensors"

@@ -6,12 +6,11 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-import net2net
-from net2net.dimensions import Analysis
+from net2net._version import __version__
+from net2net.analysis import Analysis
 from net2net.growth import Growth
-from net2net.plan import Plan
-from net2net.plan._file import plain
-from net2net.verify import Verification
+from net2net.plan import Plan, plain
+from net2net.proof import Verification
 
 
 def analysis_summary(analysis: Analysis, seed: int) -> dict[str, Any]:
@@ -28,13 +27,13 @@ def analysis_summary(analysis: Analysis, seed: int) -> dict[str, Any]:
         for d in analysis.dimensions.values()
     ]
     places = [asdict(place) for place in analysis.places.values()]
-    return {"version": net2net.__version__, "seed": seed, "dimensions": dimensions, "places": places}
+    return {"version": __version__, "seed": seed, "dimensions": dimensions, "places": places}
 
 
 def growth_summary(growth: Growth) -> dict[str, Any]:
     """The plan in short, and the proof."""
     return {
-        "version": net2net.__version__,
+        "version": __version__,
         **plan_summary(growth.plan),
         "verification": verification_summary(growth.verification),
     }

@@ -8,7 +8,7 @@ from net2net.cli._inputs import parse
 from net2net.cli._sources import example_inputs, is_grown, is_pretrained, load, load_grown
 from net2net.errors import StudentMismatchError
 from net2net.huggingface import FLOAT64_BYTES, open_folder, verify_checkpoints
-from net2net.verify import Verification, compare_models, verify
+from net2net.proof import Verification, compare_models, verify
 
 
 def compared(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from net2net._batches import random_order, shifted
 from net2net.errors import MissingExtraError
+from net2net.training import random_order, shifted
 
 TRAINING, VALIDATION = 1000, 300
 # Clean digits are too easy: every network gets nearly all of them right, and nothing is left to compare.

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from net2net._threads import alone
-from net2net.deepening import deepen
+from net2net.analysis import Analysis, analyze
+from net2net.apply import alone
 from net2net.demo._data import Digits, Split, batches, load
 from net2net.demo._network import DigitsNet
 from net2net.demo._training import BATCH, Curve, Tick, accuracy, train
-from net2net.dimensions import Analysis, analyze
 from net2net.growth import Growth
-from net2net.widening import widen
+from net2net.operators import deepen, widen
 
 WIDTH, FACTOR = 8, 2
 # One more residual block, and one more pair of convolutions in the Inception block.

@@ -6,7 +6,7 @@ from typing import Any
 
 from net2net.demo._experiment import EXPERIMENTS, Arm, Arms
 from net2net.errors import MissingExtraError
-from net2net.report._svg import svg
+from net2net.report import svg
 
 # Colours that readers with colour-blindness tell apart.
 COLOURS = {"net2net": "#0067b1", "random_pad": "#d45500", "scratch": "#00876c"}

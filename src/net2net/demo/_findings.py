@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from net2net.demo._experiment import Arm, spread
-from net2net.report._html import percent, steps
+from net2net.report import percent, steps
 
 
 def findings(arms: list[Arm], teacher: float) -> list[str]:

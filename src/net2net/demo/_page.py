@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
-import net2net
+from net2net._version import __version__
+from net2net.analysis import place_rows
 from net2net.demo import _data as data
 from net2net.demo._experiment import EXPERIMENTS, RATES, Arm, Arms, Prepared, Settings, Student, parameters, spread
 from net2net.demo._figures import COLOURS, curves
 from net2net.demo._findings import findings
-from net2net.report import place_rows
-from net2net.report._html import Table, count, error, percent, steps, table
-from net2net.report._style import STYLE
+from net2net.report import STYLE, Table, count, error, percent, steps, table
 
 
 def page(prepared: Prepared, arms: Arms, settings: Settings) -> str:
@@ -28,7 +27,7 @@ def page(prepared: Prepared, arms: Arms, settings: Settings) -> str:
 <body>
 <main>
 <header>
-<p class="brand">net2net {escape(net2net.__version__)} demo</p>
+<p class="brand">net2net {escape(__version__)} demo</p>
 <h1>Bigger networks that start where their teacher stopped</h1>
 <p class="lead">A trained network was made wider, and deeper, without changing what it computes, so that training
 goes on from what it has learned instead of from random weights.</p>

@@ -8,20 +8,10 @@ from typing import Any
 
 import safetensors.torch
 
-import net2net
-from net2net.cli._summary import growth_summary
+from net2net._version import __version__
+from net2net.cli import growth_summary
 from net2net.demo import _data as data
-from net2net.demo._experiment import (
-    EXPERIMENTS,
-    RATES,
-    TEACHER_RATE,
-    Arm,
-    Arms,
-    Prepared,
-    Settings,
-    parameters,
-    spread,
-)
+from net2net.demo._experiment import EXPERIMENTS, RATES, TEACHER_RATE, Arm, Arms, Prepared, Settings, parameters, spread
 from net2net.demo._figures import curves
 from net2net.demo._page import page
 
@@ -40,7 +30,7 @@ def write(output: Path, prepared: Prepared, arms: Arms, settings: Settings) -> d
 
 def _results(prepared: Prepared, arms: Arms, settings: Settings) -> dict[str, Any]:
     return {
-        "version": net2net.__version__,
+        "version": __version__,
         "settings": {
             "seed": settings.seed,
             "seeds": settings.seeds,

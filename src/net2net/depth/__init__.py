@@ -4,7 +4,8 @@ from net2net.depth._block import Block
 from net2net.depth._edits import BlockEdit, Change, LayerEdit, block_edit
 from net2net.depth._identity import IdentityRule, identity_rule
 from net2net.depth._layers import Kernel, LayerPlace, find_layers, kernels_of
-from net2net.depth._order import INITS, NOT_PRESERVING, PRESERVING, Order, Positions, order
+from net2net.depth._options import DepthOptions
+from net2net.depth._order import INITS, NOT_PRESERVING, POSITIONS, PRESERVING, Order, Positions, order
 from net2net.depth._places import DepthPlace, find_places
 from net2net.depth._request import Depth, Wanted, Where, resolve_where
 from net2net.depth._stacks import Stack, find_stacks
@@ -12,11 +13,13 @@ from net2net.depth._stacks import Stack, find_stacks
 __all__ = [
     "INITS",
     "NOT_PRESERVING",
+    "POSITIONS",
     "PRESERVING",
     "Block",
     "BlockEdit",
     "Change",
     "Depth",
+    "DepthOptions",
     "DepthPlace",
     "IdentityRule",
     "Kernel",

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from net2net.axes._inference import base_name
+from net2net.axes import base_name
 from net2net.capture import Node, Value
 
 Function = Callable[[torch.Tensor], torch.Tensor]

@@ -16,9 +16,8 @@ from net2net.depth._layers import LayerPlace
 from net2net.depth._order import Order
 from net2net.depth._stacks import Stack
 from net2net.errors import FixedDimensionError
-from net2net.plan import Deepening
-from net2net.plan._plan import Fill
-from net2net.plan._trace import NotPossible
+from net2net.plan import Deepening, Fill
+from net2net.sites import NotPossible
 
 # A norm's eps below this is lost in rounding: normalising twice is then normalising once.
 _NO_EPS = 1e-11

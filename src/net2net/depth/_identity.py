@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from net2net.axes import Flow, Inference, flow_of, stored_gain
-from net2net.axes._inference import base_name
+from net2net.axes import Flow, Inference, base_name, flow_of, stored_gain
 from net2net.capture import Node, Value
 from net2net.depth._activations import is_idempotent, operation
 from net2net.depth._block import Block
-from net2net.plan._silence import is_parameter
-from net2net.plan._trace import NotPossible, factors_of, passed_by, shifts_of
+from net2net.sites import NotPossible, factors_of, is_parameter, passed_by, shifts_of
 
 _MOVES = (
     "aten.view", "aten.reshape", "aten._unsafe_view", "aten.permute", "aten.transpose", "aten.flatten",

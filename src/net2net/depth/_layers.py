@@ -14,8 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from net2net.axes import Flow, Inference, flow_of
-from net2net.axes._inference import base_name
+from net2net.axes import Flow, Inference, base_name, flow_of
 from net2net.capture import Node, Value, shown
 from net2net.depth._activations import Function, acts_on_numbers, as_module, is_idempotent, odd_slope, operation
 from net2net.depth._stacks import Regions, shared_modules

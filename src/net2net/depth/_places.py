@@ -8,14 +8,14 @@ from typing import Literal
 from torch import nn
 
 from net2net.axes import Inference
-from net2net.capture import in_pretrained
 from net2net.depth._edits import block_edit
 from net2net.depth._identity import identity_rule
 from net2net.depth._layers import find_layers
 from net2net.depth._order import order
 from net2net.depth._stacks import find_stacks
 from net2net.errors import FixedDimensionError
-from net2net.plan._trace import NotPossible
+from net2net.pretrained import in_pretrained
+from net2net.sites import NotPossible
 
 
 @dataclass(frozen=True)

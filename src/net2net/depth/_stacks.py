@@ -13,7 +13,7 @@ from net2net.axes import Inference, Term, resolve
 from net2net.capture import Value, shown
 from net2net.depth._block import Block
 from net2net.depth._identity import identity_rule
-from net2net.plan._trace import NotPossible
+from net2net.sites import NotPossible
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from net2net._batches import random_order, shifted
 from net2net.errors import MissingExtraError, OptionError
 from net2net.experiments._readers import ImageSet, Part, read_folder
 from net2net.experiments._rows import MapDataset, read_rows
+from net2net.training import random_order, shifted
 
 DIGITS = "scikit-learn's digits"
 # Enough to tell learning rates apart: half a per cent of accuracy is 25 images of 5,000.

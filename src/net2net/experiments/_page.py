@@ -13,8 +13,7 @@ from net2net.experiments._results import Header
 from net2net.experiments._summary import GroupSummary, Summary
 from net2net.experiments._tables import Cells, cells, cost_cells, missing, rate_cells, score_cells
 from net2net.experiments._words import lead, ratio
-from net2net.report._html import count, table
-from net2net.report._style import STYLE
+from net2net.report import STYLE, count, table
 
 _STYLE = """
 main { max-width: 1240px; }

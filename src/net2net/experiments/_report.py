@@ -11,7 +11,7 @@ from net2net.experiments._page import page
 from net2net.experiments._results import Results
 from net2net.experiments._summary import Summary, summarise
 from net2net.experiments._tables import markdown
-from net2net.report._svg import svg
+from net2net.report import svg
 
 _FIGURES = {
     "compute": (compute, "Final scores against compute, the teacher free and counted"),

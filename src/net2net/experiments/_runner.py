@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-import net2net
+from net2net._version import __version__
 from net2net.experiments._experiment import Experiment
 from net2net.experiments._plan import Costs, Job, jobs, ready
 from net2net.experiments._results import TEACHER, Header, Results, Run, append, start_file
@@ -124,7 +124,7 @@ def header_of(experiment: Experiment, task: Task, seeds: tuple[int, ...]) -> Hea
             "teacher_decays": experiment.teacher_decays,
             **task.settings,
         },
-        version=net2net.__version__,
+        version=__version__,
     )
 
 

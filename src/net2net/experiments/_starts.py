@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from net2net.apply import grow_optimizer
-from net2net.deepening import deepen
 from net2net.errors import Net2NetWarning
 from net2net.experiments._experiment import Arm, Group
 from net2net.experiments._tasks import Task, examples
 from net2net.growth import Growth
-from net2net.transferring import transfer
+from net2net.operators import deepen, transfer
+from net2net.optimizer import grow_optimizer
 
 
 def fresh(task: Task, shape: object, seed: int) -> nn.Module:

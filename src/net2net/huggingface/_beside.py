@@ -13,9 +13,8 @@ from net2net.huggingface._card import card
 from net2net.huggingface._folder import Folder, is_own
 from net2net.huggingface._optimizer import RUN_FILES
 from net2net.huggingface._write import JOURNAL, readable
-from net2net.plan import Plan
-from net2net.plan._file import plain
-from net2net.verify import Verification
+from net2net.plan import Plan, plain
+from net2net.proof import Verification
 
 # What a folder holds beside weights and config, and a bigger model uses unchanged.
 EXTRA_FILES = (

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
+from net2net.analysis import Size, new_size
 from net2net.errors import OptionError, SizeError, UnknownNameError
 from net2net.huggingface._folder import ABOUT_LAYERS, MOST_LAYERS
-from net2net.request import Size, new_size
 
 
 def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:

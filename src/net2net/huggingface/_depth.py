@@ -10,13 +10,13 @@ from typing import Any
 
 from torch import nn
 
-from net2net.build._config import numbers, sequences, set_key
+from net2net.analysis import Analysis
 from net2net.depth import BlockEdit, Positions, Stack, block_edit, find_stacks, order
-from net2net.dimensions import Analysis
 from net2net.errors import CheckpointError, OptionError
 from net2net.huggingface._folder import ABOUT_LAYERS, Folder, bare_model
 from net2net.huggingface._layers import Layers, lists_of_layers
 from net2net.plan import Plan
+from net2net.pretrained import numbers, sequences, set_key
 
 # Names of lists with an entry for each layer; and of all that could be one.
 _PER_LAYER = re.compile("layer|type|pattern|block")

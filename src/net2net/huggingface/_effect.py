@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from net2net.analysis import Size
 from net2net.errors import CheckpointError, SizeError
 from net2net.huggingface._config import new_config
 from net2net.huggingface._depth import at_the_end, with_longer_lists
 from net2net.huggingface._folder import bare_model
-from net2net.request import Size
 
 # These say how an axis is divided, which the shapes of every value show, or what some classes compute from others.
 _WIDTH = re.compile(

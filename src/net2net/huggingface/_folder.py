@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from net2net.build._config import parameters_on_meta
 from net2net.errors import CheckpointError, MissingExtraError
+from net2net.pretrained import parameters_on_meta
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"

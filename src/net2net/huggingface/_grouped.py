@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-import net2net
+from net2net._version import __version__
+from net2net.analysis import Size
 from net2net.errors import OptionError, SizeError
 from net2net.huggingface._folder import ABOUT_LAYERS
-from net2net.plan import AxisMap, Plan, TensorPlan, Widening, WidthOptions
-from net2net.request import Size
+from net2net.plan import AxisMap, Plan, TensorPlan, Widening
+from net2net.width import WidthOptions
 
 _WORDS = ("num_key_value_heads", "num_kv_heads")
 
@@ -62,4 +63,4 @@ def more_key_value_heads(
             widenings.append(Widening(f"{name.removesuffix('.weight')}.heads", before, after, "split", heads))
     if not tensors:
         return None
-    return Plan(tensors, tuple(widenings), options.seed, "exact", {}, version=net2net.__version__)
+    return Plan(tensors, tuple(widenings), options.seed, "exact", {}, version=__version__)

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-import net2net
-from net2net._threads import threads
-from net2net.apply import make_piece, pieces, root_mean_square
-from net2net.apply._pieces import bounds
+from net2net._version import __version__
+from net2net.analysis import Size
+from net2net.apply import bounds, make_piece, pieces, root_mean_square, threads
 from net2net.capture import Inputs
 from net2net.depth import INITS, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
@@ -36,9 +35,9 @@ from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
 from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._verify import compare, reference, trial_of
 from net2net.huggingface._write import JOURNAL, Slot, check_disk, layout, write
-from net2net.plan import NoiseSpec, Plan, WidthOptions
-from net2net.request import Size
-from net2net.verify import Verification
+from net2net.plan import Plan
+from net2net.proof import Verification
+from net2net.width import NoiseSpec, WidthOptions
 
 _ROWS = 2**20
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -241,7 +240,7 @@ def _prepare(
         "source": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(read)},
         "layout": zlib.crc32(repr(slots).encode()),
         "plan": zlib.crc32(repr(planned.plan.tensors).encode()),
-        "version": net2net.__version__,
+        "version": __version__,
     }
     text, request = json.dumps(wanted), partial / REQUEST
     if request.is_file() and request.read_text() == text:

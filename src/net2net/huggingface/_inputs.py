@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from net2net.build._config import numbers
 from net2net.capture import Inputs, split_inputs
 from net2net.errors import CaptureError, CheckpointError, GrowthError, OptionError
+from net2net.pretrained import numbers
 
 # Sizes that no two axes of a usual model share, so that a wrong coupling would show.
 _BATCH, _TOKENS, _TARGET_TOKENS, _PIXELS, _CHOICES, _FRAMES = 2, 7, 5, 64, 3, 9

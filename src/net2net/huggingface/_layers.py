@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from net2net.build._config import numbers, sequences, set_key
 from net2net.errors import CheckpointError
 from net2net.huggingface._folder import bare_model
+from net2net.pretrained import numbers, sequences, set_key
 
 _ABOUT_DEPTH = re.compile(r"layer|depth|block|stage")
 

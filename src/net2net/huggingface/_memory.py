@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net.build._config import eps_changes, set_key
+from net2net.analysis import Size
 from net2net.depth import order
 from net2net.errors import CheckpointError, GrowthError, VerificationError
 from net2net.growth import Growth
@@ -26,10 +26,12 @@ from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer
 from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._verify import Trial
 from net2net.huggingface._write import check_disk, checksum
-from net2net.plan import Plan, WidthOptions
-from net2net.request import Size
-from net2net.transferring import transfer
-from net2net.verify import Verification, verify
+from net2net.operators import transfer
+from net2net.plan import Plan
+from net2net.pretrained import set_key
+from net2net.proof import Verification, verify
+from net2net.student import eps_changes
+from net2net.width import WidthOptions
 
 
 def grow_in_memory(

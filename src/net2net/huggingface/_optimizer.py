@@ -12,13 +12,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from net2net.apply import RAMP_KEY
-from net2net.apply._moments import KINDS, grow_moment
-from net2net.apply._optimizer import followed
-from net2net.apply._optimizer_rules import StateRule, rules_for_keys
 from net2net.errors import CheckpointError
 from net2net.huggingface._folder import NAMES, is_own
 from net2net.huggingface._write import Slot, layout, write
+from net2net.optimizer import KINDS, RAMP_KEY, StateRule, followed, grow_moment, rules_for_keys
 from net2net.plan import Plan, TensorPlan
 
 # What the Trainer keeps beside the optimizer's state, and a resumed run reads unchanged.

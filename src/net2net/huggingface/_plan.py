@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-import net2net
-from net2net.build._config import EpsError, eps_changes, set_key
+from net2net._version import __version__
+from net2net.analysis import Analysis, Size, analyze
 from net2net.capture import Inputs
 from net2net.depth import BlockEdit
-from net2net.dimensions import Analysis, analyze
 from net2net.errors import CheckpointError
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._depth import DepthRequest, KindError, NeedsMemory, check_kinds, depth_edits, sources
@@ -23,9 +22,11 @@ from net2net.huggingface._ignored import without_ignored
 from net2net.huggingface._inputs import suiting
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
 from net2net.huggingface._verify import Trial
-from net2net.plan import Plan, TensorPlan, Widening, WidthOptions
-from net2net.request import Size
-from net2net.transferring import plan_between
+from net2net.operators import plan_between
+from net2net.plan import Plan, TensorPlan, Widening
+from net2net.pretrained import set_key
+from net2net.student import EpsError, eps_changes
+from net2net.width import WidthOptions
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _plan(
         deepenings=tuple(e.deepening for e in edits.values()),
         removed=(),
         notes=ignored,
-        version=net2net.__version__,
+        version=__version__,
     )
     return CheckpointPlan(plan, config, teacher, student)
 

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from net2net._threads import one_core_each, threads
-from net2net.apply._pieces import PIECE
+from net2net.apply import PIECE, one_core_each, threads
 from net2net.huggingface._folder import Folder, bare_model, tied_names
 
 Buffers = SimpleQueue[tuple[torch.Tensor, torch.Tensor]]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from net2net._threads import in_threads
+from net2net.apply import in_threads
 from net2net.errors import CheckpointError
 from net2net.huggingface._folder import INDEX, NAMES, SINGLE
 

@@ -1,32 +1,23 @@
-"""Dimensions and a request -> a plan: where every entry of the student comes from."""
+"""A growth as data: where every entry of the student comes from."""
 
-from net2net.plan import tolerance
-from net2net.plan._compensate import Constant, compensate
-from net2net.plan._growths import HOWS, UnitMap
-from net2net.plan._maps import compose
-from net2net.plan._noise import NOISES, NoiseSpec
-from net2net.plan._plan import AxisMap, Deepening, Noise, Plan, TensorPlan, Widening
-from net2net.plan._sites import Sites
-from net2net.plan._width import WidthOptions, check_growth, plan_width, resize_unread
+from net2net.plan._axis_map import FRESH, AxisMap, Fresh
+from net2net.plan._changes import Deepening, Preservation, Widening
+from net2net.plan._file import plain
+from net2net.plan._plan import Plan
+from net2net.plan._table import plan_table
+from net2net.plan._tensor_plan import Fill, Noise, TensorPlan
 
 __all__ = [
-    "HOWS",
-    "NOISES",
+    "FRESH",
     "AxisMap",
-    "Constant",
     "Deepening",
+    "Fill",
+    "Fresh",
     "Noise",
-    "NoiseSpec",
     "Plan",
-    "Sites",
+    "Preservation",
     "TensorPlan",
-    "UnitMap",
     "Widening",
-    "WidthOptions",
-    "check_growth",
-    "compensate",
-    "compose",
-    "plan_width",
-    "resize_unread",
-    "tolerance",
+    "plain",
+    "plan_table",
 ]

@@ -12,7 +12,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from net2net.errors import OptionError
-from net2net.plan._plan import ARRAYS, AxisMap, Deepening, Noise, Plan, TensorPlan, Widening
+from net2net.plan._axis_map import ARRAYS, AxisMap
+from net2net.plan._changes import Deepening, Widening
+from net2net.plan._plan import Plan
+from net2net.plan._tensor_plan import Noise, TensorPlan
 
 _PLAIN = ("seed", "preserves", "attributes", "left_out", "removed", "notes", "version")
 

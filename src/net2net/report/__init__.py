@@ -1,26 +1,18 @@
-"""Plain-text tables of what was found, planned and measured."""
+"""How a table of text, a page and a figure look."""
 
-from net2net.report._growth import growth_summary, twins_table
-from net2net.report._tables import (
-    dimension_rows,
-    dimension_table,
-    place_rows,
-    place_table,
-    plan_table,
-    starred,
-    table,
-    verification_table,
-)
+from net2net.report._html import Table, count, error, percent, steps
+from net2net.report._style import STYLE
+from net2net.report._svg import svg
+from net2net.report._text import starred, table
 
 __all__ = [
-    "dimension_rows",
-    "dimension_table",
-    "growth_summary",
-    "place_rows",
-    "place_table",
-    "plan_table",
+    "STYLE",
+    "Table",
+    "count",
+    "error",
+    "percent",
     "starred",
+    "steps",
+    "svg",
     "table",
-    "twins_table",
-    "verification_table",
 ]

@@ -1,8 +1,8 @@
 """Training that goes on through a growth."""
 
 from net2net.training._adopt import adopt
+from net2net.training._batches import random_order, shifted
 from net2net.training._lightning import lightning_callback
-from net2net.training._ramp import ramp, resume_ramp
 from net2net.training._schedule import GrowthSchedule, Training
 from net2net.training._suggest import Suggestions, Trial, suggest
 from net2net.training._trainer import newest_checkpoint, trainer_callback
@@ -15,8 +15,8 @@ __all__ = [
     "adopt",
     "lightning_callback",
     "newest_checkpoint",
-    "ramp",
-    "resume_ramp",
+    "random_order",
+    "shifted",
     "suggest",
     "trainer_callback",
 ]

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from torch import nn
 from torch.optim import Optimizer
 
-from net2net._arguments import require_kind
-from net2net.errors import Net2NetWarning, OptionError
-from net2net.growth import RAMP_STEPS, Growth
-from net2net.training._ramp import ramp as start_ramp
+from net2net.errors import Net2NetWarning, OptionError, require_kind
+from net2net.growth import Growth
+from net2net.optimizer import RAMP_STEPS
+from net2net.optimizer import ramp as start_ramp
 
 # The others need new groups or new rates, which a scheduler on the same optimizer wouldn't know.
 IN_PLACE = ("keep", "paper")

@@ -13,12 +13,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from net2net._arguments import described, require_kind, require_ramp
-from net2net.apply import RATES
 from net2net.capture import Inputs
-from net2net.errors import GrowthError, Net2NetWarning, OptionError
-from net2net.growing import grow
+from net2net.errors import GrowthError, Net2NetWarning, OptionError, described, require_kind
 from net2net.growth import Growth
+from net2net.operators import grow
+from net2net.optimizer import RATES, require_ramp
 from net2net.training._announce import announce, warn_of_late
 
 # Models that `after` has grown, and after which step: one that comes again was grown in vain.

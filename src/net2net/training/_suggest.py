@@ -12,11 +12,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 
-from net2net._arguments import require_kind, require_module
-from net2net.capture import Inputs
-from net2net.dimensions import analyze
-from net2net.errors import GrowthError, OptionError
-from net2net.growing import grow
+from net2net.analysis import analyze
+from net2net.capture import Inputs, require_module
+from net2net.errors import GrowthError, OptionError, require_kind
+from net2net.operators import grow
 from net2net.report import starred, table
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]

@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
+from net2net.optimizer import resume_ramp
 from net2net.training._adopt import adopt, check_rates, unwrapped
 from net2net.training._announce import announce, count
-from net2net.training._ramp import resume_ramp
 from net2net.training._schedule import GrowthSchedule, Training
 
 

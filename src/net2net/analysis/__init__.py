@@ -1,0 +1,27 @@
+"""What of a network can grow, by name; and what a request means."""
+
+from net2net.analysis._analysis import Analysis
+from net2net.analysis._analyze import analyze, analyze_examples
+from net2net.analysis._dimensions import Dimension, Place
+from net2net.analysis._request import Request, Size, meant_by, new_size, resolve_request
+from net2net.analysis._tables import dimension_rows, dimension_table, place_rows, place_table
+from net2net.analysis._unread import apart_from_unread, with_notes
+
+__all__ = [
+    "Analysis",
+    "Dimension",
+    "Place",
+    "Request",
+    "Size",
+    "analyze",
+    "analyze_examples",
+    "apart_from_unread",
+    "dimension_rows",
+    "dimension_table",
+    "meant_by",
+    "new_size",
+    "place_rows",
+    "place_table",
+    "resolve_request",
+    "with_notes",
+]

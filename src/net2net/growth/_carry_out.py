@@ -1,0 +1,117 @@
+"""A growth carried out once more, on another network of the teacher's shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from net2net.analysis import Analysis
+from net2net.apply import grow_state
+from net2net.capture import Inputs, compile_again, require_module, require_weights, structural_copy, unobserved
+from net2net.errors import StudentMismatchError
+from net2net.growth._growth import Growth
+from net2net.plan import Plan
+from net2net.proof import compare_models, require
+from net2net.student import initial_values
+
+
+def replayed(growth: Growth, teacher: nn.Module) -> Growth:
+    """The growth of another teacher; see `Growth.replay`."""
+    require_module(teacher, "the network to replay on")
+    require_weights(teacher)
+    _check_same(growth.teacher, teacher)
+    return _replayed(growth, teacher, growth.student, growth.inputs)
+
+
+@unobserved
+def _replayed(growth: Growth, teacher: nn.Module, like: nn.Module, inputs: Inputs) -> Growth:
+    plan = growth.plan
+    student = carried_out(plan, teacher, like)
+    measured = growth.verification
+    verification = compare_models(
+        teacher,
+        student,
+        inputs,
+        preserves=plan.preserves,
+        float32_inside=measured.tolerance > 1e-10,
+        approximate=measured.approximate,
+        regrow=lambda other: carried_out(plan, other, student),
+    )
+    require(verification)
+    compile_again(growth.student, student, {})
+    return replace(growth, student=student, teacher=teacher, verification=verification)
+
+
+def carried_out(plan: Plan, teacher: nn.Module, student: nn.Module) -> nn.Module:
+    """What a plan makes of another teacher, given what it made of the first."""
+    draws = any(_draws_initial(p) for p in plan.steps)
+    initial = initial_values(student, plan.seed) if draws else None
+    state = grow_state(plan, _state(plan, teacher), initial)
+    computed = dict(student.named_buffers(remove_duplicate=False)).keys() - student.state_dict().keys()
+    names: dict[int, list[str]] = {}
+    for name, tensor in _tensors(student):
+        names.setdefault(id(tensor), []).append(name)
+
+    def real(_: str, tensor: torch.Tensor) -> torch.Tensor:
+        aliases = sorted(names[id(tensor)], key=lambda name: name not in plan.tensors)
+        found = [n for n in aliases if n in state and n not in computed and state[n].shape == tensor.shape]
+        new = state[found[0]] if found else tensor.detach().clone()
+        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+
+    return structural_copy(student, real)
+
+
+def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+
+
+def _state(plan: Plan, model: nn.Module) -> dict[str, torch.Tensor]:
+    """The model's tensors; tied ones under the name that the plan has for them."""
+    first = plan.steps[0]
+    known = first.tensors.keys() | {t.source for t in first.tensors.values()}
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, tensor in _tensors(model):
+        if id(tensor) not in found or (name in known and found[id(tensor)][0] not in known):
+            found[id(tensor)] = name, tensor
+    return dict(found.values())
+
+
+def _draws_initial(plan: Plan) -> bool:
+    return plan.preserves == "none" or any(tensor.fill == "initial" for tensor in plan.tensors.values())
+
+
+def _check_same(teacher: nn.Module, other: nn.Module) -> None:
+    mine = {name: tuple(tensor.shape) for name, tensor in _tensors(teacher)}
+    theirs = {name: tuple(tensor.shape) for name, tensor in _tensors(other)}
+    for name in sorted(mine.keys() | theirs.keys()):
+        if mine.get(name) != theirs.get(name):
+            here, there = mine.get(name, "missing"), theirs.get(name, "missing")
+            raise StudentMismatchError(
+                f"'{name}' is {here} in the network that was grown and {there} in this one. A growth is "
+                "replayed on networks of the same shapes; grow this one by itself."
+            )
+
+
+def require_tensors(plan: Plan, state: Mapping[str, torch.Tensor]) -> None:
+    """Raise if a network doesn't have the tensors that a plan was made for."""
+    for name, tensor in plan.tensors.items():
+        source = name if tensor.source is None else tensor.source
+        found = state.get(source)
+        if found is None:
+            raise StudentMismatchError(f"the plan needs a tensor '{source}', which this network doesn't have.")
+        if tensor.fill != "source" or tensor.new:
+            continue
+        for axis, (m, size) in enumerate(zip(tensor.axes, found.shape, strict=False)):
+            if (tensor.shape[axis] != size) if m is None else int(m.source.max()) + 1 != size:
+                raise StudentMismatchError(
+                    f"'{source}' is {tuple(found.shape)} in this network, which is not what the plan was made for. "
+                    "A plan is replayed on networks of the same shapes; grow this one by itself."
+                )
+
+
+def state_of(model: nn.Module, analysis: Analysis) -> dict[str, torch.Tensor]:
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {name: tensor for name, tensor in tensors.items() if name not in analysis.sites.inference.graph.ties}

@@ -1,0 +1,194 @@
+"""A finished growth, and its proof."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from net2net.capture import Inputs, compile_again, require_module
+from net2net.errors import Net2NetWarning, require_kind
+from net2net.growth._carry_out import replayed
+from net2net.growth._summary import growth_summary
+from net2net.growth._twins import twins, twins_table
+from net2net.optimizer import RAMP_STEPS, grow_optimizer, grow_scheduler, has_ended, require_ramp, student_groups
+from net2net.plan import Plan
+from net2net.proof import Verification
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A finished growth: the student, the plan that made it, and the proof."""
+
+    student: nn.Module
+    plan: Plan
+    verification: Verification
+    teacher: nn.Module = field(repr=False)
+    inputs: Inputs = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.plan}\n{self.verification}\n\n{growth_summary(self)}"
+
+    def report(self) -> str:
+        """Three things side by side: is the function preserved, do new weights learn, are copies still twins?
+
+        The last is measured in the student as it is now: call it again after some training.
+        """
+        measured = twins_table(twins(self))
+        return growth_summary(self) + (f"\n\n{measured}" if measured else "")
+
+    def optimizer(self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None) -> Optimizer:
+        """The student's optimizer, which goes on from where the teacher's was.
+
+        It is of the same class with the same options and groups: a parameter is in the group of the one that it comes
+        from. Its state is carried by the exact rule where the teacher's gradient decides the student's; new entries
+        start with no momentum and with a share of the size of their neighbours' gradients, so that the old step
+        counter makes no large step of them.
+
+        Args:
+            optimizer: the one that trains the teacher; it is not changed. Its class must be known
+                (`net2net.register_optimizer`); all of torch's for training by steps are.
+            rates: "keep" the learning rates; "restart": three tenths of the peak that a torch scheduler has left in
+                the optimizer (`initial_lr`, or `max_lr`), for a new scheduler after the teacher's has ended; "width": a
+                tensor with k times the inputs has 1/k of its rate, which holds SGD at a high rate stable; "trajectory":
+                per-tensor factors of lr, eps and weight decay with which a student of even copies (`how="split",
+                shares="even"`, whole multiples) stays the teacher's function for ever; "paper": a tenth of all rates;
+                "boost": 1.3 times the rate for tensors that are new as a whole.
+            ramp: over how many steps the rates rise from 0; 0 for no ramp. By default 200, with "trajectory" 0.
+
+        Returns:
+            The student's optimizer.
+
+        Raises:
+            GrowthError: the class is unknown, the parameters are not the teacher's, or the rates are not defined here.
+
+        Warns:
+            Net2NetWarning: a schedule has ended, with rates at 0, and they are kept.
+
+        Source: the state rule follows from the chain rule on copies; "trajectory" is muP's relation between widths
+            (Yang et al., 2022), "paper" is from Chen et al. (2016), section 3, "boost" from SPARKLING, "restart"
+            from our own experiments (docs/results).
+
+        Example:
+            >>> import net2net
+            >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3)
+            >>> teacher(torch.randn(3, 4)).sum().backward(); optimizer.step()
+            >>> growth = net2net.widen(teacher, {"0": 12}, torch.randn(3, 4))
+            >>> new = growth.optimizer(optimizer)
+            >>> type(new).__name__, new.state[growth.student[0].weight]["exp_avg"].shape
+            ('AdamW', torch.Size([12, 4]))
+        """
+        from net2net.optimizer import ramp as start_ramp
+
+        require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the teacher")
+        require_ramp(ramp)
+        steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
+        result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
+        if rates != "restart" and has_ended(optimizer):
+            warnings.warn(
+                "the optimizer's learning rates are 0: its schedule has ended, or has hardly begun. For a new one use "
+                "rates='restart'; some schedulers go on from the rate that they find, and the student would learn "
+                "nothing.",
+                Net2NetWarning,
+                stacklevel=2,
+            )
+        if steps != 0:
+            start_ramp(result, steps)
+        return result
+
+    def param_groups(self, optimizer: Optimizer, rates: str = "keep") -> list[dict[str, Any]]:
+        """The groups of the student's optimizer, as data: what `optimizer` is made with.
+
+        Args:
+            optimizer: the one that trains the teacher.
+            rates: as for `optimizer`.
+
+        Returns:
+            Dicts with the student's parameters and all options of their group, for any optimizer of that class.
+
+        Raises:
+            GrowthError: as for `optimizer`.
+        """
+        return student_groups(self.plan, self.teacher, self.student, optimizer, rates)
+
+    def scheduler(self, scheduler: LRScheduler, optimizer: Optimizer) -> LRScheduler:
+        """The teacher's learning-rate scheduler with its state, for the student's optimizer.
+
+        Args:
+            scheduler: that of the teacher's optimizer, of any class; it is not changed.
+            optimizer: what `self.optimizer` made of the teacher's optimizer.
+
+        Raises:
+            OptionError: the two don't belong together.
+        """
+        require_kind(scheduler, LRScheduler, "the scheduler", "that of the teacher's optimizer")
+        require_kind(optimizer, Optimizer, "the optimizer", "what growth.optimizer made of the teacher's")
+        return grow_scheduler(self.plan, self.teacher, self.student, scheduler, optimizer)
+
+    def replay(self, teacher: nn.Module) -> Growth:
+        """The same growth of another network of the same shapes: another seed, an average of weights, an opponent.
+
+        Of a plan that was saved, `net2net.replay(Plan.load(path), teacher, inputs)` does it.
+
+        Args:
+            teacher: a network with the tensors of the one that was grown. It is not changed.
+
+        Returns:
+            Its growth by the same plan, verified.
+
+        Raises:
+            StudentMismatchError: its tensors are others.
+            VerificationError: its student doesn't compute what it computes.
+        """
+        return replayed(self, teacher)
+
+    def ema(self, averaged: Any) -> Any:
+        """An average of the teacher's weights, as an average of the student's: the same plan on its weights.
+
+        Args:
+            averaged: a `torch.optim.swa_utils.AveragedModel` of the teacher, another module that has the average at
+                `.module`, or a plain copy of the teacher that is updated by hand; it is not changed.
+
+        Returns:
+            The same for the student: of the same class, with the same averaging, count, mode and `requires_grad`.
+
+        Raises:
+            OptionError: it is none of these.
+            StudentMismatchError: its tensors are not those of the teacher.
+
+        Example:
+            >>> import net2net
+            >>> from torch.optim.swa_utils import AveragedModel
+            >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+            >>> growth = net2net.widen(teacher, {"0": 12}, torch.randn(3, 4))
+            >>> growth.ema(AveragedModel(teacher)).module[0], growth.ema(copy.deepcopy(teacher))[0]
+            (Linear(in_features=4, out_features=12, bias=True), Linear(in_features=4, out_features=12, bias=True))
+        """
+        require_module(averaged, "the average")
+        inner = getattr(averaged, "module", None)
+        if not isinstance(inner, nn.Module) or set(averaged.state_dict()) == set(self.teacher.state_dict()):
+            return self._average(averaged)
+        result = copy.copy(averaged)
+        result._modules = {**averaged._modules, "module": self._average(inner)}
+        result._buffers = {name: None if b is None else b.clone() for name, b in averaged._buffers.items()}
+        return result
+
+    def _average(self, network: nn.Module) -> nn.Module:
+        """The growth of an average, which isn't trained where the average isn't."""
+        student = self.replay(network).student.train(network.training)
+        if not any(p.requires_grad for p in network.parameters()):
+            student.requires_grad_(False)
+        return student
+
+
+def compiled_alike(growth: Growth, moved: Mapping[str, str] | None = None) -> Growth:
+    """The growth with its student compiled in place where the teacher is; the plan's notes say what isn't."""
+    notes = compile_again(growth.teacher, growth.student, moved or {})
+    return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes))) if notes else growth

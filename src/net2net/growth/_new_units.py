@@ -1,0 +1,85 @@
+"""Where the new units of a growth stand in its parameters, beside the teacher's own."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from net2net.analysis import Analysis
+from net2net.axes import Atom, Term, atoms
+from net2net.plan import AxisMap, Plan
+from net2net.proof import NewUnits, Places
+from net2net.sites import compose
+
+
+def new_units(plan: Plan, analysis: Analysis) -> list[NewUnits]:
+    """Where the new units of each growing dimension stand: copies but the first of a unit are new too."""
+    inference = analysis.sites.inference
+    growing = {analysis.atoms[w.dimension]: w for w in plan.widenings}
+    sizes = {atom: w.after for atom, w in growing.items()}
+    found = []
+    for name in plan.tensors:
+        for axis, term in enumerate(inference.of(inference.graph.state[name])):
+            for atom in dict.fromkeys(a for a in atoms(term) if a in growing):
+                new, old = (_places(term, atom, marked, sizes) for marked in _new_and_old(growing[atom].units.source))
+                found.append(NewUnits(name, growing[atom].dimension, axis, new, old))
+    return [units for units in found if len(units.new)]
+
+
+def new_tensors(plan: Plan) -> list[NewUnits]:
+    """The tensors of new layers, each with the teacher's own that it copies, or that is its nearest relative."""
+    moved = {t.source: name for name, t in plan.tensors.items() if not t.new and t.source is not None}
+    sources = {name: tensor.source or "" for name, tensor in plan.tensors.items() if tensor.new}
+    return [NewUnits(name, copies=moved.get(source, source)) for name, source in sources.items()]
+
+
+def never_trained(student: nn.Module, new: Set[str]) -> list[str]:
+    """The parameters of new layers and blocks of which none is trained."""
+    found: list[str] = []
+    whole: list[str] = []  # the largest modules that are all new: an adapter in a new block may be what learns there
+    for path, module in student.named_modules():
+        inside = {f"{path}.{name}" if path else name: p for name, p in module.named_parameters()}
+        if inside and inside.keys() <= new and not any(path.startswith(f"{other}.") for other in whole):
+            whole.append(path)
+            found += [] if any(p.requires_grad for p in inside.values()) else inside
+    return found
+
+
+def never_let_out(student: nn.Module, plan: Plan, analysis: Analysis, dead: tuple[str, ...]) -> list[str]:
+    """The frozen tensors of new units of which no other tensor learns either."""
+    inference, parameters = analysis.sites.inference, dict(student.named_parameters())
+    found: dict[str, None] = {}
+    for widening in plan.widenings:
+        atom = analysis.atoms[widening.dimension]
+        names = [
+            name
+            for name in plan.tensors
+            if name in parameters and any(atom in atoms(t) for t in inference.of(inference.graph.state[name]))
+        ]
+        frozen = [name for name in names if not parameters[name].requires_grad]
+        if all(name in frozen or name in dead for name in names):
+            found.update(dict.fromkeys(frozen))
+    return list(found)
+
+
+def _places(term: Term, atom: Atom, marked: npt.NDArray[np.bool_], sizes: dict[Atom, int]) -> Places:
+    """The places of an axis at which a dimension has a unit that is marked."""
+
+    def leaf(other: Atom) -> AxisMap:
+        if other is atom:
+            return AxisMap(np.where(marked, -1, 0))
+        return AxisMap(np.zeros(sizes.get(other, other.size), dtype=np.int64))
+
+    return np.flatnonzero(compose(term, leaf).source < 0)
+
+
+def _new_and_old(source: Places) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which units are no first copy of an old one; and the old ones beside them: for copies, those that they copy."""
+    first = np.zeros(len(source), dtype=bool)
+    first[np.unique(source, return_index=True)[1]] = True
+    first &= source >= 0
+    copied = source[~first & (source >= 0)]
+    return ~first, first & np.isin(source, copied) if len(copied) else first

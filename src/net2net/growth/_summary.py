@@ -1,0 +1,81 @@
+"""A growth in three lines: preserved, alive, symmetry."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from net2net.depth import NOT_PRESERVING
+from net2net.growth._growth import Growth
+from net2net.plan import AxisMap, Plan
+
+
+def growth_summary(growth: Growth) -> str:
+    """Is the function preserved, do the new weights learn, do copies separate?"""
+    found = growth.verification
+    reason = f": {_why(growth.plan)}" if found.preserves != "exact" else ""
+    modes = f" in {' and '.join(found.exact_in)} mode" if found.exact_in else ""
+    preserved = f"{found.preserves}{modes}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
+    if found.approximate:
+        preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
+    if found.notes:
+        preserved += "; see verification.notes"
+    alive = _alive(growth)
+    if found.loudness is not None:
+        alive += f"; the largest gradient of new entries is {found.loudness:.2g} times that of old ones"
+    rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
+    return "\n".join(f"{name:<10} {text}" for name, text in rows)
+
+
+def _alive(growth: Growth) -> str:
+    """Which new units get a gradient; frozen ones are named."""
+    found, still = growth.verification, _frozen(growth)
+    if found.dead is None:
+        return "not measured"
+    silent = [f"the new entries of {', '.join(found.dead)}"] if found.dead else []
+    silent += [f"{', '.join(found.idle)}, the teacher's own entries neither"] if found.idle else []
+    if silent:
+        alive = f"no, no gradient reaches {'; nor '.join(silent)}"
+    else:
+        alive = f"yes, the new units of every grown tensor {'that trains ' if still else ''}get a gradient"
+    return alive + (f"; frozen, so their new entries stay as they are: {', '.join(still)}" if still else "")
+
+
+def _frozen(growth: Growth) -> list[str]:
+    """The grown tensors that don't train."""
+    parameters = dict(growth.student.named_parameters())
+    grown = {name for step in growth.plan.steps for name in step.tensors}
+    return [name for name, p in parameters.items() if name in grown and not p.requires_grad]
+
+
+def _why(plan: Plan) -> str:
+    """Why a growth isn't exact."""
+    kept = [d for step in plan.steps for d in step.deepenings if d.init in NOT_PRESERVING]
+    if kept:
+        return f"init='{kept[0].init}' puts blocks into {kept[0].place} that are not the identity"
+    padded = [w.dimension for step in plan.steps for w in step.widenings if w.how == "random_pad"]
+    if padded:
+        return f"how='random_pad' gives the new units of {padded[0]} random outgoing weights"
+    return "noise='paper' makes copies differ from what they copy"
+
+
+def _symmetry(plan: Plan) -> str:
+    copied = [w.dimension for step in plan.steps for w in step.widenings if w.units.has_copies]
+    if not copied:
+        return "no copies"
+    tensors = [tensor for step in plan.steps for tensor in step.tensors.values()]
+    broken = any(t.noise or any(m is not None and _uneven(m) for m in t.axes) for t in tensors)
+    names = ", ".join(copied[:3]) + (", ..." if len(copied) > 3 else "")
+    if broken:
+        return f"copies in {names}, with different outgoing weights: training separates them"
+    return f"copies in {names}, with equal outgoing weights: they stay twins unless dropout separates them"
+
+
+def _uneven(m: AxisMap) -> bool:
+    """Whether copies of a place have different shares."""
+    if m.factor is None:
+        return False
+    places = np.where(m.source < 0, m.source.max() + 1, m.source)
+    low, high = (np.full(places.max() + 1, value) for value in (np.inf, -np.inf))
+    np.minimum.at(low, places, m.factor)
+    np.maximum.at(high, places, m.factor)
+    return bool((high - low > 1e-9).any())

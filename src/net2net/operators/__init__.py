@@ -1,0 +1,19 @@
+"""Widen, deepen, both, transfer, and replay."""
+
+from net2net.operators._between import plan_between
+from net2net.operators._deepen import deepen
+from net2net.operators._grow import grow
+from net2net.operators._replay import replay
+from net2net.operators._transfer import transfer
+from net2net.operators._widen import widen
+from net2net.operators._width_design import resize_unread
+
+__all__ = [
+    "deepen",
+    "grow",
+    "plan_between",
+    "replay",
+    "resize_unread",
+    "transfer",
+    "widen",
+]

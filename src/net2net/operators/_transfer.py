@@ -1,0 +1,122 @@
+"""A teacher into a student that the user built: wider, deeper, or both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from net2net.analysis import analyze
+from net2net.apply import grow_state
+from net2net.capture import (
+    Example,
+    Inputs,
+    Methods,
+    examples_of,
+    require_module,
+    require_teacher,
+    structural_copy,
+    unobserved,
+)
+from net2net.errors import GrowthError
+from net2net.growth import Growth, one_growth, proved, state_of
+from net2net.operators._alive import learning, told
+from net2net.operators._as_deep import as_deep
+from net2net.operators._between import check_shapes, loaded, plan_between
+from net2net.operators._calibrate import Calibration
+from net2net.operators._width_design import warn_of_twins
+from net2net.plan import Plan
+from net2net.student import changed_buffers, initial_values
+from net2net.width import NoiseSpec, WidthOptions, with_scales
+
+
+@unobserved
+def transfer(
+    teacher: nn.Module,
+    student: nn.Module,
+    example_inputs: Inputs,
+    calibration: Calibration | None = None,
+    *,
+    how: str | None = None,
+    shares: str = "uneven",
+    noise: str | NoiseSpec | None = None,
+    init: str = "identity",
+    positions: Any = None,
+    seed: int = 0,
+    methods: Methods = (),
+) -> Growth:
+    """Set the weights of a bigger network that the user built, so that it computes what the teacher computes.
+
+    Args:
+        teacher: the trained network. It is not changed.
+        student: a network of the same structure with larger sizes, more blocks in its lists of blocks, or more
+            layers in its `nn.Sequential`s. Its weights are set, in place, once the result has been verified; until
+            then it is not touched.
+        example_inputs: inputs that both networks run on, or a list of several.
+        calibration, init, positions: as for `deepen`.
+        how, shares, noise, seed, methods: as for `widen`.
+
+    Returns:
+        The growth; `growth.student is student`.
+
+    Raises:
+        StudentMismatchError: the student is not the teacher's network at larger sizes.
+        GrowthError: the sizes can't be reached exactly.
+
+    Example:
+        >>> import torch
+        >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> student = torch.nn.Sequential(torch.nn.Linear(4, 11), torch.nn.ReLU(), torch.nn.Linear(11, 2))
+        >>> transfer(teacher, student, torch.randn(3, 4)).verification.passed
+        True
+    """
+    options = WidthOptions(how, shares, noise, seed)
+    require_module(student, "the student")
+    require_teacher(teacher, example_inputs)
+    examples = examples_of(example_inputs, methods, teacher)
+    keywords = {"calibration": calibration, "init": init, "positions": positions, "seed": seed}
+    refusal: GrowthError | None = None
+    for deeper in as_deep(teacher, student, examples, keywords):
+        try:
+            return _wider(teacher, deeper, student, examples, options)
+        except GrowthError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
+
+
+def _wider(
+    teacher: nn.Module, deeper: Growth | None, student: nn.Module, inputs: tuple[Example, ...], options: WidthOptions
+) -> Growth:
+    """Set the student's weights from a teacher that is as deep as it is."""
+    source = teacher if deeper is None else deeper.student
+    earlier = Plan({}, (), options.seed) if deeper is None else deeper.plan
+    analysis = analyze(source, inputs)
+    prepared = structural_copy(student)
+    for path, values in earlier.attributes.items():
+        for name, number in values.items():
+            setattr(prepared.get_submodule(path), name, number)
+    initial = initial_values(student, options.seed) if options.how == "random_pad" else None
+    weights = state_of(source, analysis)
+
+    def state_for(plan: Plan) -> dict[str, torch.Tensor]:
+        state = grow_state(plan, weights, initial)
+        for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
+            del state[name]
+        return state
+
+    def made(options: WidthOptions) -> Growth:
+        plan = plan_between(source, analysis, prepared, analysis.examples, options)
+        check_shapes(plan, analysis, student)
+        plan = with_scales(plan, analysis.sites.inference, weights)
+        return proved(source, loaded(prepared, state_for(plan), plan), plan, analysis, inputs)
+
+    growth = learning(made(options), lambda _, other: made(other), options, analysis)
+    plan = growth.plan
+    growth = told(growth if deeper is None else one_growth(teacher, deeper, growth, inputs))
+    warn_of_twins(plan, options)
+    attributes = {**earlier.attributes, **plan.attributes}
+    loaded(student, state_for(plan), replace(plan, attributes=attributes), in_place=True)
+    return replace(growth, student=student)

@@ -1,0 +1,87 @@
+"""Configs of transformers: their numbers and lists, new values in them, and models made of them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
+
+
+Changes = dict[Key, Any]
+
+
+def construct(model: nn.Module, changes: Changes) -> nn.Module | None:
+    """The model's class constructed with some numbers of its config changed; None if it refuses."""
+    config: Any = copy.deepcopy(model.config)
+    try:
+        for key, new in changes.items():
+            set_key(config, key, new)
+        with parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            donor: nn.Module = type(model)(config)
+        return donor
+    except Exception:  # whatever a constructor says no with
+        return None
+
+
+@contextlib.contextmanager
+def parameters_on_meta() -> Iterator[None]:
+    """Every parameter that is registered loses its memory; buffers keep their values."""
+    register = nn.Module.register_parameter
+
+    def without_memory(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        if param is not None and param.device.type != "meta":
+            param = nn.Parameter(param.detach().to("meta"), requires_grad=param.requires_grad)
+            setattr(param, "_is_hf_initialized", True)  # noqa: B010 - transformers draws no entries then: half of a plan
+        register(self, name, param)
+
+    nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = register  # type: ignore[method-assign]
+
+
+def numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
+    """Every number of a config and of the configs inside it, with where it stands."""
+    for name, value in list(vars(config).items()):
+        here = (*key, name)
+        if name.startswith("_") or isinstance(value, bool):
+            continue
+        if isinstance(value, (int, float)):
+            yield here, value
+        elif isinstance(value, (list, tuple)):
+            for i, item in enumerate(value):
+                if isinstance(item, int) and not isinstance(item, bool):
+                    yield (*here, i), item
+        elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            yield from numbers(value, here)
+
+
+def sequences(config: Any, key: Key = ()) -> Iterator[tuple[Key, list[Any]]]:
+    """Every list of a config and of the configs inside it, with where it stands."""
+    for name, value in list(vars(config).items()):
+        here = (*key, name)
+        if isinstance(value, (list, tuple)) and not name.startswith("_"):
+            yield here, list(value)
+        elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
+            yield from sequences(value, here)
+
+
+def set_key(config: Any, key: Key, value: Any) -> None:
+    *path, last = key
+    for name in path[:-1] if isinstance(last, int) else path:
+        config = getattr(config, name)
+    if isinstance(last, int):
+        items = list(getattr(config, path[-1]))
+        items[last] = value
+        setattr(config, path[-1], items)
+    else:
+        setattr(config, last, value)

@@ -1,0 +1,27 @@
+"""What sizes a dimension can take, and why."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from net2net.axes import Atom
+from net2net.sites._sites import Sites
+from net2net.sites._trace import NotPossible
+
+
+def tolerance(sites: Sites, atom: Atom) -> tuple[Literal["any", "multiple", "fixed"], str]:
+    """("any" | "multiple" | "fixed", the reason in words)."""
+    if atom.lock is not None:
+        return "fixed", atom.lock
+    averaged = sites.averaged(atom)
+    over = f"averaged over ({averaged[0].node.where})" if averaged else ""
+    try:
+        sites.fresh_needs(atom)
+        return "any", f"{over}: copies in whole multiples, new units at any size" if over else ""
+    except NotPossible as reason:
+        fresh_reason = str(reason)
+    try:
+        sites.split_needs(atom)
+    except NotPossible as reason:
+        return "fixed", f"new units: {fresh_reason}; copies: {reason}"
+    return ("multiple", f"{over}; {fresh_reason}") if averaged else ("any", f"copies only: {fresh_reason}")

@@ -1,0 +1,39 @@
+"""What a draft of the student runs, found out without memory and without an export, in milliseconds."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from net2net.capture import Graph, Inputs, Stopped, record
+from net2net.student._compare import operations
+
+
+class Trial:
+    """Records drafts of a student on the example inputs.
+
+    Where the teacher's recording isn't the graph that was captured of it (its forward asks for the values of a tensor,
+    or runs something else when it is exported), a trial has nothing to say: drafts have to be captured.
+    """
+
+    def __init__(self, teacher: nn.Module, graph: Graph, inputs: Inputs) -> None:
+        self.inputs = inputs
+        self.blind = not _is_recorded(teacher, graph, inputs)
+
+    def recorded(self, draft: nn.Module) -> Graph | None:
+        """What a draft runs; None if that can't be said.
+
+        Raises:
+            Stopped: its forward doesn't run.
+        """
+        return None if self.blind else record(draft, self.inputs)
+
+
+def _is_recorded(teacher: nn.Module, graph: Graph, inputs: Inputs) -> bool:
+    try:
+        found = record(teacher, inputs)
+    except Stopped:
+        return False
+    ours, theirs = (
+        [(node.op, [value.shape for value in node.outputs]) for node in operations(g)] for g in (graph, found)
+    )
+    return ours == theirs
