@@ -289,7 +289,7 @@ def test_a_teacher_without_weights() -> None:
 
 
 def test_what_failed_verification_is_never_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("net2net.widening.grow_state", _wrong)
+    monkeypatch.setattr("net2net.operators._widen.grow_state", _wrong)
     refused(
         net2net.VerificationError,
         lambda: net2net.widen(mlp(), {"0": 12}, X),

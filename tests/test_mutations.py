@@ -19,6 +19,8 @@ from torch import Tensor, nn
 import net2net
 from net2net.apply import _tensors
 from net2net.plan import AxisMap, Plan
+from net2net.sites import _compose
+from net2net.width import _units
 from support import drawn_uniformly, from_zoo, names_at, repeatable, separation, source_of, trained, widen_at
 
 State = dict[str, Tensor]
@@ -32,7 +34,7 @@ def on_plan(change: Callable[[Plan], Plan]) -> Callable[[Patch], None]:
         from net2net.width import plan_width
 
         monkeypatch.setattr(
-            "net2net.widening.plan_width", lambda *args, **options: change(plan_width(*args, **options))
+            "net2net.operators._width_design.plan_width", lambda *args, **options: change(plan_width(*args, **options))
         )
 
     return patch
@@ -49,7 +51,7 @@ def on_state(change: Callable[[Plan, State, State], None]) -> Callable[[Patch], 
             change(plan, state, result)
             return result
 
-        monkeypatch.setattr("net2net.widening.grow_state", grown)
+        monkeypatch.setattr("net2net.operators._widen.grow_state", grown)
 
     return patch
 
@@ -174,7 +176,7 @@ def counts_of_the_wrong_layer(plan: Plan) -> Plan:
 
 
 def offset_by_new_widths(monkeypatch: Patch) -> None:
-    honest = _maps._joined
+    honest = _compose._joined
 
     def joined(maps: list[AxisMap], lengths: list[int]) -> AxisMap:
         moved, total = honest(maps, lengths), sum(lengths)
@@ -182,7 +184,7 @@ def offset_by_new_widths(monkeypatch: Patch) -> None:
         source = np.concatenate([m.source + s for m, s in zip(maps, starts, strict=True)])
         return replace(moved, source=np.minimum(source, total - 1))
 
-    monkeypatch.setattr(_maps, "_joined", joined)
+    monkeypatch.setattr(_compose, "_joined", joined)
 
 
 def tiled_queries(plan: Plan) -> Plan:
@@ -310,7 +312,7 @@ def test_the_check_of_the_draw_catches_copies_of_one_unit_only(monkeypatch: Patc
         def integers(self, low: int, high: int, count: int) -> np.ndarray:
             return np.full(count, 3)
 
-    monkeypatch.setattr(_growths, "generator", lambda *_: Argmax())
+    monkeypatch.setattr(_units, "generator", lambda *_: Argmax())
     with red():
         check_choice(grow())  # exact all the same: only the distribution shows it
 
@@ -401,12 +403,12 @@ def test_without_train_mode_a_branch_of_training_is_missed(monkeypatch: Patch) -
     net, x = _InTraining().double(), torch.randn(5, 4, dtype=torch.float64)
     with pytest.raises(net2net.GrowthError, match="averaged"):
         net2net.widen(net, {"body": 12}, x)
-    monkeypatch.setattr("net2net.dimensions.with_train_mode", lambda model, examples: examples)
+    monkeypatch.setattr("net2net.analysis._analyze.with_train_mode", lambda model, examples: examples)
     with pytest.raises(net2net.GrowthError, match="aux"):  # what nothing reads may share the axis
         net2net.widen(net, {"body": 12}, x)
     with pytest.raises(net2net.VerificationError, match="train mode"):
         net2net.widen(net, {"body": 12}, x, unread="keep")
-    monkeypatch.setattr("net2net._proof._measure.MODES", ("eval",))
+    monkeypatch.setattr("net2net.proof._measure.MODES", ("eval",))
     student = net2net.widen(net, {"body": 12}, x, unread="keep").student
     with pytest.raises(RuntimeError):
         student.train()(x)

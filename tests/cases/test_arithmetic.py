@@ -163,6 +163,6 @@ def test_weights_after_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise _absorb.NotPossible("off")
 
-    monkeypatch.setattr("net2net.plan._compensate.absorbed", none)
+    monkeypatch.setattr("net2net.width._compensate.absorbed", none)
     with pytest.raises(net2net.CouplingError):
         test_made_up_for("div", nn.Tanh())

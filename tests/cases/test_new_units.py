@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net.axes import Inference
+from net2net.operators import _width_design
 from support import refused, widen_at
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -278,8 +279,8 @@ def test_units_that_no_way_lets_learn_are_refused_by_name(power: float, size: in
 
 def test_a_factor_for_all_leaves_out_what_cannot_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     net, tried = Powers().double(), []
-    search = widening.largest
-    monkeypatch.setattr(widening, "largest", lambda *given: tried.append(given) or search(*given))
+    search = _width_design.largest
+    monkeypatch.setattr(_width_design, "largest", lambda *given: tried.append(given) or search(*given))
     growth = net2net.widen(net, 2.0, VECTORS)
     assert len(tried) == 1
     assert [w.dimension for w in growth.plan.widenings] == ["b"] and growth.verification.dead == ()

@@ -52,7 +52,7 @@ def test_coincident_numbers_stay() -> None:
 def test_a_guess_by_equality_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The old way, every number that equals a size that changes, turns the test above red."""
     guess = lambda self, start: tuple(Setting(n, n.options[0]) for n in self.numbers)  # noqa: E731
-    monkeypatch.setattr("net2net.build.Fit.find", guess)
+    monkeypatch.setattr("net2net.student.Fit.find", guess)
     with pytest.raises((AssertionError, net2net.GrowthError)):
         test_coincident_numbers_stay()
 

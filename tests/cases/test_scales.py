@@ -69,7 +69,7 @@ def test_a_stream_whose_rows_cancel(how: str | None) -> None:
 
 def test_without_the_measure_it_explodes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests here would see: new rows with the standard deviation of the old ones."""
-    monkeypatch.setattr("net2net.widening.with_scales", lambda plan, *_: plan)
+    monkeypatch.setattr("net2net.operators._widen.with_scales", lambda plan, *_: plan)
     net, x = cancelling()
     with pytest.warns(net2net.Net2NetWarning, match="times as large"):
         growth = net2net.widen(net, 2.0, x)

@@ -43,7 +43,7 @@ def of_state(change: Callable[[State], None]) -> Mutate:
             change(result)
             return result
 
-        monkeypatch.setattr("net2net.deepening.grow_state", grown)
+        monkeypatch.setattr("net2net.operators._deepen.grow_state", grown)
 
     return patch
 
@@ -74,7 +74,7 @@ def of_blocks(change: Callable[[BlockEdit], None]) -> Mutate:
             change(edit)
             return edit
 
-        monkeypatch.setattr("net2net._depth_design.block_edit", edited)
+        monkeypatch.setattr("net2net.operators._depth_design.block_edit", edited)
 
     return patch
 
@@ -85,7 +85,9 @@ def of_places(change: Callable[[LayerPlace], LayerPlace]) -> Mutate:
     def patch(monkeypatch: Patch) -> None:
         from net2net.depth import find_layers
 
-        monkeypatch.setattr("net2net._depth_design.find_layers", lambda *args: list(map(change, find_layers(*args))))
+        monkeypatch.setattr(
+            "net2net.operators._depth_design.find_layers", lambda *args: list(map(change, find_layers(*args)))
+        )
 
     return patch
 
@@ -104,7 +106,7 @@ def of_statistics(change: Callable[[Any, list[Tensor]], tuple[np.ndarray, np.nda
                 for n, s in found.items()
             }
 
-        monkeypatch.setattr("net2net._depth_design.statistics", changed)
+        monkeypatch.setattr("net2net.operators._depth_design.statistics", changed)
 
     return patch
 
@@ -307,7 +309,7 @@ def test_a_number_of_blocks_that_was_not_raised_is_refused(monkeypatch: Patch) -
 
     model = trained(Loop())
     assert net2net.deepen(model, {"blocks": 1}, VECTORS).student.depth == 4
-    monkeypatch.setattr("net2net.build._deeper._settings", lambda *_: iter([[]]))
+    monkeypatch.setattr("net2net.student._deeper._settings", lambda *_: iter([[]]))
     refused(net2net.CouplingError, lambda: net2net.deepen(model, {"blocks": 1}, VECTORS), "doesn't read 'blocks.3")
 
 

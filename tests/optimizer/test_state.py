@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net import training
-from net2net.optimizer import has_ended
+from net2net.optimizer import _rules, has_ended
 from support import X, from_zoo, mlp, refused, repeatable, same, trained
 
 
@@ -186,7 +186,7 @@ class Own(Lion):
 
 
 def test_an_optimizer_of_others_needs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_optimizer_rules, "_RULES", dict(_optimizer_rules._RULES))
+    monkeypatch.setattr(_rules, "_RULES", dict(_rules._RULES))
     teacher = mlp()
     optimizer = Lion(teacher.parameters(), lr=1e-3)
     stepped(teacher, optimizer)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from typing import Any
 
 from net2net.analysis._dimensions import Dimension
 from net2net.analysis._modules import Modules
+from net2net.analysis._tables import dimension_table, place_table
 from net2net.axes import Atom, Term
 from net2net.capture import Example, shown
 from net2net.depth import DepthPlace, find_places
@@ -59,7 +61,21 @@ class Analysis:
         free = {self.atoms[d.name] for d in self.growable()}
         return self.modules.widths(path, set(self.atoms.values()), free)
 
-    def __str__(self) -> str:
-        from net2net.analysis._tables import dimension_table, place_table
+    def summary(self) -> dict[str, Any]:
+        """The dimensions: sizes, what each tolerates and why, every place it runs through. And the places to deepen."""
+        dimensions = [
+            {
+                "name": d.name,
+                "size": d.size,
+                "growth": d.growth,
+                "reason": d.reason,
+                "primary": d.primary,
+                "places": [{"tensor": p.tensor, "axis": p.axis, "role": p.role} for p in d.places],
+            }
+            for d in self.dimensions.values()
+        ]
+        return {"dimensions": dimensions, "places": [asdict(place) for place in self.places.values()]}
 
-        return f"{dimension_table(self)}\n\n{place_table(self)}" if self.places else dimension_table(self)
+    def __str__(self) -> str:
+        text = dimension_table(self.dimensions.values())
+        return f"{text}\n\n{place_table(self.places.values())}" if self.places else text

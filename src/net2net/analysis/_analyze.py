@@ -26,8 +26,7 @@ from net2net.capture import (
     with_train_mode,
 )
 from net2net.errors import CaptureError
-from net2net.sites import Sites
-from net2net.sites import _tolerance as tolerance
+from net2net.sites import Sites, tolerance
 
 
 @unobserved

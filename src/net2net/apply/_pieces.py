@@ -92,5 +92,6 @@ def _part(plan: TensorPlan, start: int, end: int) -> tuple[npt.NDArray[np.int64]
         first.sign,
         first.contracted,
         spread=first.spread,
+        before=len(places),
     )
     return places, replace(plan, shape=shape, axes=(part, *plan.axes[1:]))

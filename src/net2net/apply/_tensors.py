@@ -115,7 +115,7 @@ def make_piece(tensor: torch.Tensor, plan: TensorPlan, rms: float, generator: to
 
 def _filled(like: torch.Tensor, plan: TensorPlan) -> torch.Tensor:
     """What a tensor that copies no other is before its axes grow."""
-    shape = [s if m is None else int(m.source.max()) + 1 for s, m in zip(plan.shape, plan.axes, strict=True)]
+    shape = [s if m is None else m.before for s, m in zip(plan.shape, plan.axes, strict=True)]
     result = like.new_zeros(shape)
     if plan.fill == "values":
         assert plan.values is not None

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch.utils import _pytree as pytree
 
-# A ModelOutput of transformers carries these beside its result; they are no part of the function to preserve.
-_SIDE_OUTPUTS = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "encoder_", "decoder_")
+from net2net.pretrained import function_of, is_model_output
 
 
 def taken_apart(result: Any) -> Any:
@@ -28,7 +27,4 @@ def named_outputs(result: Any) -> dict[str, Any]:
     """
     leaves = pytree.tree_flatten_with_path(taken_apart(result))[0]
     named = {pytree.keystr(path).strip("[]'.") or "output": leaf for path, leaf in leaves if leaf is not None}
-    if any(base.__name__ == "ModelOutput" for base in type(result).__mro__):
-        logits = {name: leaf for name, leaf in named.items() if "logits" in name}
-        return logits or {n: v for n, v in named.items() if not n.startswith(_SIDE_OUTPUTS)} or named
-    return named
+    return function_of(named) if is_model_output(result) else named

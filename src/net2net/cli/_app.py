@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from net2net._version import __version__
 from net2net.analysis import analyze as analyze_model
 from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
@@ -17,7 +18,6 @@ from net2net.cli._inputs import parse
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import STREAMED_DEPTH, depth, nothing_without, width
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
-from net2net.cli._summary import analysis_summary, verification_summary
 from net2net.cli._verify import compared
 from net2net.errors import GrowthError, UnknownNameError
 from net2net.huggingface import local_folder
@@ -83,7 +83,7 @@ def analyze(
     with render.working("analysing"):
         analysis = analyze_model(*_pair(load(source, input, seed=seed, meta=True)))
     if as_json:
-        _print_json(analysis_summary(analysis, seed))
+        _print_json({"version": __version__, "seed": seed, **analysis.summary()})
     else:
         render.dimensions(analysis)
         render.places(analysis)
@@ -244,7 +244,7 @@ def verify(
     with render.working("loading and comparing"):
         verification = compared(teacher, student, input, weights, student_weights, seed)
     if as_json:
-        _print_json(verification_summary(verification))
+        _print_json(verification.summary())
     else:
         render.verification(verification)
     if not verification.passed:

@@ -14,9 +14,9 @@ import safetensors
 import safetensors.torch
 import typer
 
+from net2net._version import __version__
 from net2net.cli import _render as render
 from net2net.cli._sources import PLAN_FILE, STUDENT_FILE, Source, example_inputs
-from net2net.cli._summary import growth_summary
 from net2net.errors import VerificationError
 from net2net.growth import Growth
 from net2net.huggingface import EXTRA_FILES
@@ -40,7 +40,7 @@ def grow_pretrained(source: Source, folder: Path, asked: dict[str, Any]) -> Resu
 def _grow(source: Source, folder: Path, asked: dict[str, Any], save: Callable[[Growth, Path], None]) -> Result:
     with render.working("growing and verifying"):
         growth = grow(source.model, example_inputs(source), **asked)
-    summary = growth_summary(growth)
+    summary = {"version": __version__, **growth.summary()}
     with render.working("writing"):
         try:
             save(growth, folder)

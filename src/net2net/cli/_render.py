@@ -67,7 +67,7 @@ def dimensions(analysis: Analysis) -> None:
     table.add_column("growth")
     table.add_column("why", style="dim")
     secondary = False
-    shown, rest = dimension_rows(analysis)
+    shown, rest = dimension_rows(analysis.dimensions.values())
     for d in shown:
         shares = not d.primary and d.growth != "fixed"
         secondary |= shares
@@ -89,7 +89,7 @@ def dimensions(analysis: Analysis) -> None:
 
 def places(analysis: Analysis) -> None:
     """The table of places to deepen; what repeats in every block is shown once."""
-    rows = place_rows(analysis)
+    rows = place_rows(analysis.places.values())
     if not rows:
         return
     table = Table(title="\nPlaces to deepen", title_justify="left", box=None, header_style="bold")

@@ -21,7 +21,6 @@ import torch
 import typer
 from torch import nn
 
-import net2net
 from net2net.capture import Inputs
 from net2net.cli._inputs import parse
 from net2net.growth import Growth
@@ -164,7 +163,7 @@ def _where(error: BaseException) -> str:
         return f"{error.filename}, line {error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)[1:]
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-    own = [f for f in frames if not f.filename.startswith(("<", *installed, str(Path(net2net.__file__).parent)))]
+    own = [f for f in frames if not f.filename.startswith(("<", *installed, str(Path(__file__).parents[1])))]
     frame = (own or frames)[-1]
     return f"{frame.filename}, line {frame.lineno}"
 

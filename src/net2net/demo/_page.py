@@ -10,7 +10,7 @@ from net2net.demo import _data as data
 from net2net.demo._experiment import EXPERIMENTS, RATES, Arm, Arms, Prepared, Settings, Student, parameters, spread
 from net2net.demo._figures import COLOURS, curves
 from net2net.demo._findings import findings
-from net2net.report import STYLE, Table, count, error, percent, steps, table
+from net2net.report import STYLE, Table, count, error, html_table, percent, steps
 
 
 def page(prepared: Prepared, arms: Arms, settings: Settings) -> str:
@@ -38,10 +38,10 @@ goes on from what it has learned instead of from random weights.</p>
 <h2>What can grow</h2>
 <p>The axes of all the weights that must grow together, as <code>net2net.analyze</code> found them in the
 network's graph. No list of layers was given.</p>
-{table(*_dimensions(prepared, growable=True))}
-<details><summary>What is fixed, and why</summary>{table(*_dimensions(prepared, growable=False))}</details>
+{html_table(*_dimensions(prepared, growable=True))}
+<details><summary>What is fixed, and why</summary>{html_table(*_dimensions(prepared, growable=False))}</details>
 <h3>Where it can be deeper</h3>
-{table(*_places(prepared))}
+{html_table(*_places(prepared))}
 </section>
 <section>
 <h2>The plans</h2>
@@ -93,7 +93,7 @@ def _experiment(prepared: Prepared, key: str, arms: list[Arm], settings: Setting
 <figure><div class="wide">{wide}</div><div class="narrow">{narrow}</div>
 <figcaption>Mean of {count(settings.seeds, "seed")}; the band reaches from the lowest to the highest.
 The first point of each curve is step 0, before any training.</figcaption></figure>
-{table(*_results(arms, teacher))}
+{html_table(*_results(arms, teacher))}
 <h3>What the numbers say</h3>
 <ul>{"".join(f"<li>{line}</li>" for line in findings(arms, teacher))}</ul>
 </section>
@@ -139,7 +139,7 @@ def _dimensions(prepared: Prepared, *, growable: bool) -> Table:
 def _places(prepared: Prepared) -> Table:
     rows = [
         [f"<code>{escape(p.name)}</code>", p.kind, _badge(p.growth), escape(p.reason)]
-        for p in place_rows(prepared.analysis)
+        for p in place_rows(prepared.analysis.places.values())
     ]
     return ["place", "kind", "growth", "how"], rows, ()
 
@@ -156,7 +156,7 @@ def _plan(title: str, student: Student) -> str:
         [f"<code>{escape(name)}</code>", str(a), str(b), f"<code>{escape(how)}</code>"] for name, a, b, how in grown
     ]
     return f"""<h3>{escape(title)}</h3>
-{table(["dimension" if plan.widenings else "place", "from", "to", "how"], rows, (1, 2))}
+{html_table(["dimension" if plan.widenings else "place", "from", "to", "how"], rows, (1, 2))}
 <details><summary>Every tensor: {len(plan.tensors)} change</summary><pre>{escape(str(plan))}</pre></details>
 """
 

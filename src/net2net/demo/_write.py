@@ -9,7 +9,6 @@ from typing import Any
 import safetensors.torch
 
 from net2net._version import __version__
-from net2net.cli import growth_summary
 from net2net.demo import _data as data
 from net2net.demo._experiment import EXPERIMENTS, RATES, TEACHER_RATE, Arm, Arms, Prepared, Settings, parameters, spread
 from net2net.demo._figures import curves
@@ -58,7 +57,7 @@ def _experiment(prepared: Prepared, key: str, arms: list[Arm]) -> dict[str, Any]
     return {
         "title": EXPERIMENTS[key].title,
         "student": {"parameters": parameters(student.growth.student), "accuracy_at_step_0": student.accuracy},
-        "growth": growth_summary(student.growth),
+        "growth": {"version": __version__, **student.growth.summary()},
         "arms": {arm.key: _arm(arm, arms, prepared.teacher_accuracy) for arm in arms},
     }
 

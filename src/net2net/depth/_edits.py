@@ -13,7 +13,7 @@ from net2net.axes import Inference, stored_gain
 from net2net.capture import Node
 from net2net.depth._identity import identity_rule
 from net2net.depth._layers import LayerPlace
-from net2net.depth._order import Order
+from net2net.depth._order import Order, promise
 from net2net.depth._stacks import Stack
 from net2net.errors import FixedDimensionError
 from net2net.plan import Deepening, Fill
@@ -47,7 +47,7 @@ class BlockEdit:
     def deepening(self) -> Deepening:
         """The edit as data."""
         sources, new = zip(*self.order, strict=True)
-        return Deepening(self.stack.name, "blocks", self.init, sources, new)
+        return Deepening(self.stack.name, "blocks", self.init, sources, new, preserves=promise(self.init))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from net2net.errors import OptionError, SizeError
+from net2net.plan import Preservation
 
 # Where new blocks go: evenly through the stack, after all blocks, before the last one, or after the blocks named
 # (-1: before the first). A callable gets the number of blocks and of new ones, and returns such a list.
@@ -13,6 +14,12 @@ POSITIONS = ("spread", "append", "before_last")
 PRESERVING = ("identity", "zero", "zero-random")
 NOT_PRESERVING = ("stack", "interleave", "middle", "overlap", "random")
 INITS = (*PRESERVING, *NOT_PRESERVING)
+
+
+def promise(init: str) -> Preservation:
+    """Whether blocks that start this way leave the function as it is."""
+    return "exact" if init in PRESERVING else "none"
+
 
 Order = tuple[tuple[int, bool], ...]  # for each block of the student: a block of the teacher, and whether it's new
 

@@ -13,7 +13,7 @@ from net2net.experiments._results import Header
 from net2net.experiments._summary import GroupSummary, Summary
 from net2net.experiments._tables import Cells, cells, cost_cells, missing, rate_cells, score_cells
 from net2net.experiments._words import lead, ratio
-from net2net.report import STYLE, count, table
+from net2net.report import STYLE, count, html_table
 
 _STYLE = """
 main { max-width: 1240px; }
@@ -166,7 +166,7 @@ def _table(found: Cells, group: GroupSummary) -> str:
     for arm, (label, *rest) in zip(group.arms, rows, strict=True):
         dot = f'<span class="dot" style="background:{look(arm.key, group.name)[0]}"></span>'
         marked.append([dot + escape(label), *(escape(cell) for cell in rest)])
-    return table([escape(h) for h in headers], marked, range(1, len(headers)))
+    return html_table([escape(h) for h in headers], marked, range(1, len(headers)))
 
 
 def _method(header: Header) -> str:

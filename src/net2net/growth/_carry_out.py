@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.apply import grow_state
-from net2net.capture import Inputs, compile_again, require_module, require_weights, structural_copy, unobserved
+from net2net.capture import Inputs, compile_again, structural_copy, unobserved
 from net2net.errors import StudentMismatchError
-from net2net.growth._growth import Growth
 from net2net.plan import Plan
-from net2net.proof import compare_models, require
+from net2net.proof import Verification, compare_models, require
 from net2net.student import initial_values
 
 
-def replayed(growth: Growth, teacher: nn.Module) -> Growth:
-    """The growth of another teacher; see `Growth.replay`."""
-    require_module(teacher, "the network to replay on")
-    require_weights(teacher)
-    _check_same(growth.teacher, teacher)
-    return _replayed(growth, teacher, growth.student, growth.inputs)
-
-
 @unobserved
-def _replayed(growth: Growth, teacher: nn.Module, like: nn.Module, inputs: Inputs) -> Growth:
-    plan = growth.plan
+def replayed(
+    plan: Plan, teacher: nn.Module, like: nn.Module, inputs: Inputs, measured: Verification
+) -> tuple[nn.Module, Verification]:
+    """The student that a plan makes of another teacher, given what it made of the first, and its proof."""
     student = carried_out(plan, teacher, like)
-    measured = growth.verification
     verification = compare_models(
         teacher,
         student,
@@ -41,8 +32,8 @@ def _replayed(growth: Growth, teacher: nn.Module, like: nn.Module, inputs: Input
         regrow=lambda other: carried_out(plan, other, student),
     )
     require(verification)
-    compile_again(growth.student, student, {})
-    return replace(growth, student=student, teacher=teacher, verification=verification)
+    compile_again(like, student, {})
+    return student, verification
 
 
 def carried_out(plan: Plan, teacher: nn.Module, student: nn.Module) -> nn.Module:
@@ -83,7 +74,8 @@ def _draws_initial(plan: Plan) -> bool:
     return plan.preserves == "none" or any(tensor.fill == "initial" for tensor in plan.tensors.values())
 
 
-def _check_same(teacher: nn.Module, other: nn.Module) -> None:
+def require_same(teacher: nn.Module, other: nn.Module) -> None:
+    """Raise if a network doesn't have the tensors of the one that was grown."""
     mine = {name: tuple(tensor.shape) for name, tensor in _tensors(teacher)}
     theirs = {name: tuple(tensor.shape) for name, tensor in _tensors(other)}
     for name in sorted(mine.keys() | theirs.keys()):
@@ -105,7 +97,7 @@ def require_tensors(plan: Plan, state: Mapping[str, torch.Tensor]) -> None:
         if tensor.fill != "source" or tensor.new:
             continue
         for axis, (m, size) in enumerate(zip(tensor.axes, found.shape, strict=False)):
-            if (tensor.shape[axis] != size) if m is None else int(m.source.max()) + 1 != size:
+            if (tensor.shape[axis] != size) if m is None else m.before != size:
                 raise StudentMismatchError(
                     f"'{source}' is {tuple(found.shape)} in this network, which is not what the plan was made for. "
                     "A plan is replayed on networks of the same shapes; grow this one by itself."

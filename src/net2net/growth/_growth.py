@@ -12,11 +12,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from net2net.capture import Inputs, compile_again, require_module
+from net2net.capture import Inputs, compile_again, require_module, require_weights
 from net2net.errors import Net2NetWarning, require_kind
-from net2net.growth._carry_out import replayed
-from net2net.growth._summary import growth_summary
-from net2net.growth._twins import twins, twins_table
+from net2net.growth._carry_out import replayed, require_same
+from net2net.growth._summary import in_words
+from net2net.growth._twins import Twins, closest_copies, twins_table
 from net2net.optimizer import RAMP_STEPS, grow_optimizer, grow_scheduler, has_ended, require_ramp, student_groups
 from net2net.plan import Plan
 from net2net.proof import Verification
@@ -33,15 +33,20 @@ class Growth:
     inputs: Inputs = field(repr=False)
 
     def __str__(self) -> str:
-        return f"{self.plan}\n{self.verification}\n\n{growth_summary(self)}"
+        return f"{self.plan}\n{self.verification}\n\n{in_words(self.plan, self.verification, self.student)}"
 
     def report(self) -> str:
         """Three things side by side: is the function preserved, do new weights learn, are copies still twins?
 
         The last is measured in the student as it is now: call it again after some training.
         """
-        measured = twins_table(twins(self))
-        return growth_summary(self) + (f"\n\n{measured}" if measured else "")
+        measured = twins_table(closest_copies(self.plan, self.student, self.inputs))
+        words = in_words(self.plan, self.verification, self.student)
+        return words + (f"\n\n{measured}" if measured else "")
+
+    def summary(self) -> dict[str, Any]:
+        """The plan in short and the proof, as plain data."""
+        return {**self.plan.summary(), "verification": self.verification.summary()}
 
     def optimizer(self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None) -> Optimizer:
         """The student's optimizer, which goes on from where the teacher's was.
@@ -147,7 +152,11 @@ class Growth:
             StudentMismatchError: its tensors are others.
             VerificationError: its student doesn't compute what it computes.
         """
-        return replayed(self, teacher)
+        require_module(teacher, "the network to replay on")
+        require_weights(teacher)
+        require_same(self.teacher, teacher)
+        student, verification = replayed(self.plan, teacher, self.student, self.inputs, self.verification)
+        return replace(self, student=student, teacher=teacher, verification=verification)
 
     def ema(self, averaged: Any) -> Any:
         """An average of the teacher's weights, as an average of the student's: the same plan on its weights.
@@ -192,3 +201,25 @@ def compiled_alike(growth: Growth, moved: Mapping[str, str] | None = None) -> Gr
     """The growth with its student compiled in place where the teacher is; the plan's notes say what isn't."""
     notes = compile_again(growth.teacher, growth.student, moved or {})
     return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes))) if notes else growth
+
+
+def twins(growth: Growth) -> tuple[Twins, ...]:
+    """How far the copies of units have separated, for each dimension that was widened by copies.
+
+    Copies whose incoming weights are the same compute the same; they are worth one unit until they separate.
+
+    Args:
+        growth: a growth; its student may have been trained since.
+
+    Returns:
+        The closest pair of each dimension. At growth the distance is 0, but for noise on incoming weights.
+
+    Example:
+        >>> import net2net
+        >>> teacher = nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> growth = net2net.widen(teacher, {"0": 16}, torch.randn(3, 4), how="split")
+        >>> [pair.distance for pair in twins(growth)]
+        [0.0]
+    """
+    require_kind(growth, Growth, "the growth", "what net2net.widen, deepen or grow returned")
+    return closest_copies(growth.plan, growth.student, growth.inputs)

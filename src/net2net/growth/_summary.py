@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import nn
 
-from net2net.depth import NOT_PRESERVING
-from net2net.growth._growth import Growth
-from net2net.plan import AxisMap, Plan
+from net2net.plan import AxisMap, Plan, weakest
+from net2net.proof import Verification
 
 
-def growth_summary(growth: Growth) -> str:
+def in_words(plan: Plan, found: Verification, student: nn.Module) -> str:
     """Is the function preserved, do the new weights learn, do copies separate?"""
-    found = growth.verification
-    reason = f": {_why(growth.plan)}" if found.preserves != "exact" else ""
+    reason = f": {_why(plan)}" if found.preserves != "exact" else ""
     modes = f" in {' and '.join(found.exact_in)} mode" if found.exact_in else ""
     preserved = f"{found.preserves}{modes}{reason} (relative error {found.max_relative_error:.1e} in {found.dtype})"
     if found.approximate:
         preserved += f"; {', '.join(found.approximate)} mode as close as the statistics of a new BatchNorm"
     if found.notes:
         preserved += "; see verification.notes"
-    alive = _alive(growth)
+    alive = _alive(plan, found, student)
     if found.loudness is not None:
         alive += f"; the largest gradient of new entries is {found.loudness:.2g} times that of old ones"
-    rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(growth.plan)]]
+    rows = [["preserved", preserved], ["alive", alive], ["symmetry", _symmetry(plan)]]
     return "\n".join(f"{name:<10} {text}" for name, text in rows)
 
 
-def _alive(growth: Growth) -> str:
+def _alive(plan: Plan, found: Verification, student: nn.Module) -> str:
     """Which new units get a gradient; frozen ones are named."""
-    found, still = growth.verification, _frozen(growth)
+    still = _frozen(plan, student)
     if found.dead is None:
         return "not measured"
     silent = [f"the new entries of {', '.join(found.dead)}"] if found.dead else []
@@ -40,22 +39,17 @@ def _alive(growth: Growth) -> str:
     return alive + (f"; frozen, so their new entries stay as they are: {', '.join(still)}" if still else "")
 
 
-def _frozen(growth: Growth) -> list[str]:
+def _frozen(plan: Plan, student: nn.Module) -> list[str]:
     """The grown tensors that don't train."""
-    parameters = dict(growth.student.named_parameters())
-    grown = {name for step in growth.plan.steps for name in step.tensors}
+    parameters = dict(student.named_parameters())
+    grown = {name for step in plan.steps for name in step.tensors}
     return [name for name, p in parameters.items() if name in grown and not p.requires_grad]
 
 
 def _why(plan: Plan) -> str:
-    """Why a growth isn't exact."""
-    kept = [d for step in plan.steps for d in step.deepenings if d.init in NOT_PRESERVING]
-    if kept:
-        return f"init='{kept[0].init}' puts blocks into {kept[0].place} that are not the identity"
-    padded = [w.dimension for step in plan.steps for w in step.widenings if w.how == "random_pad"]
-    if padded:
-        return f"how='random_pad' gives the new units of {padded[0]} random outgoing weights"
-    return "noise='paper' makes copies differ from what they copy"
+    """Why a growth isn't exact: because of its first change that isn't."""
+    changes = [c for step in plan.steps for c in step.changes]
+    return next(c.why() for c in changes if c.preserves == weakest(changes))
 
 
 def _symmetry(plan: Plan) -> str:
@@ -74,7 +68,7 @@ def _uneven(m: AxisMap) -> bool:
     """Whether copies of a place have different shares."""
     if m.factor is None:
         return False
-    places = np.where(m.source < 0, m.source.max() + 1, m.source)
+    places = np.where(m.source < 0, m.before, m.source)
     low, high = (np.full(places.max() + 1, value) for value in (np.inf, -np.inf))
     np.minimum.at(low, places, m.factor)
     np.maximum.at(high, places, m.factor)

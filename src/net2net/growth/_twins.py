@@ -8,12 +8,12 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from torch import nn
 
 from net2net.analysis import analyze
 from net2net.axes import Atom, Product, Term, atoms, resolve, size
-from net2net.errors import require_kind
-from net2net.growth._growth import Growth
-from net2net.plan import Widening
+from net2net.capture import Inputs
+from net2net.plan import Plan, Widening
 from net2net.report import table
 
 
@@ -28,32 +28,13 @@ class Twins:
     distance: float
 
 
-def twins(growth: Growth) -> tuple[Twins, ...]:
-    """How far the copies of units have separated, for each dimension that was widened by copies.
-
-    Copies whose incoming weights are the same compute the same; they are worth one unit until they separate.
-
-    Args:
-        growth: a growth; its student may have been trained since.
-
-    Returns:
-        The closest pair of each dimension. At growth the distance is 0, but for noise on incoming weights.
-
-    Example:
-        >>> import net2net
-        >>> teacher = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
-        >>> growth = net2net.widen(teacher, {"0": 16}, torch.randn(3, 4), how="split")
-        >>> [pair.distance for pair in twins(growth)]
-        [0.0]
-    """
-    from net2net.growth._growth import Growth
-
-    require_kind(growth, Growth, "the growth", "what net2net.widen, deepen or grow returned")
-    copied = [w for step in growth.plan.steps for w in step.widenings if w.units.has_copies]
+def closest_copies(plan: Plan, student: nn.Module, inputs: Inputs) -> tuple[Twins, ...]:
+    """How far the copies of units have separated, for each dimension that a plan widened by copies."""
+    copied = [w for step in plan.steps for w in step.widenings if w.units.has_copies]
     if not copied:
         return ()
-    analysis = analyze(growth.student, growth.inputs)
-    tensors = {n: t.detach() for n, t in growth.student.named_parameters(remove_duplicate=False)}
+    analysis = analyze(student, inputs)
+    tensors = {n: t.detach() for n, t in student.named_parameters(remove_duplicate=False)}
     result = []
     for widening in copied:
         dimension = analysis.dimensions.get(widening.dimension)

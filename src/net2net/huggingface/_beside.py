@@ -65,11 +65,7 @@ class CheckpointGrowth:
             "memory": self.memory,
             "in_memory": self.in_memory,
             "optimizer": None if self.optimizer is None else list(self.optimizer),
-            "dimensions": [
-                {"name": w.dimension, "from": w.before, "to": w.after, "how": w.how}
-                for step in plan.steps
-                for w in step.widenings
-            ],
+            "dimensions": [w.summary() for step in plan.steps for w in step.widenings],
             "depth": [
                 {"place": d.place, "from": d.before, "to": d.after, "init": d.init}
                 for step in plan.steps

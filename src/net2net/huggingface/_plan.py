@@ -23,7 +23,7 @@ from net2net.huggingface._inputs import suiting
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
 from net2net.huggingface._verify import Trial
 from net2net.operators import plan_between
-from net2net.plan import Plan, TensorPlan, Widening
+from net2net.plan import Plan, TensorPlan, Widening, weakest
 from net2net.pretrained import set_key
 from net2net.student import EpsError, eps_changes
 from net2net.width import WidthOptions
@@ -88,14 +88,12 @@ def _plan(
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
     tensors = _tensors(folder, teacher, student, lists, edits, width)
+    changes = (*(e.deepening for e in edits.values()), *_everywhere(width.widenings, lists))
     plan = Plan(
         tensors,
-        tuple(_everywhere(width.widenings, lists)),
+        changes,
         options.seed,
-        max(width.preserves, "none" if depth.init not in ("identity", "zero") and edits else "exact", key=_rank),
-        {},
-        deepenings=tuple(e.deepening for e in edits.values()),
-        removed=(),
+        weakest(changes),
         notes=ignored,
         version=__version__,
     )

@@ -34,7 +34,7 @@ from net2net.errors import (
     StudentMismatchError,
 )
 from net2net.operators._calibrate import Calibration, batches_of, statistics
-from net2net.plan import Deepening, Plan, Preservation
+from net2net.plan import Deepening, Plan, weakest
 from net2net.pretrained import in_pretrained
 from net2net.student import PlaceError, Skeleton, Trial, draft_deeper, operations
 
@@ -93,14 +93,13 @@ class DepthDesigner:
                     notes.append(f"channels {list(known.dead)} after '{edit.place.name}' are dead: variance floored")
             edits.append(edit)
         skeleton = self.first_running(edits)
-        preserves: Preservation = "exact" if self.options.init in PRESERVING else "none"
+        changes = tuple(e.deepening for e in edits)
         plan = Plan(
             skeleton.tensors,
-            (),
+            changes,
             self.options.seed,
-            preserves,
+            weakest(changes),
             skeleton.attributes,
-            deepenings=tuple(e.deepening for e in edits),
             removed=skeleton.removed,
             notes=(*notes, *skeleton.notes),
             changed=skeleton.changed,
@@ -126,8 +125,7 @@ class DepthDesigner:
         except GrowthError as error:
             plan, skeleton, together = self._one_by_one(possible, error)
             left_out.update({w.place.name: str(error) for w in possible if w not in together})
-        plan.left_out.update(left_out)
-        return plan, skeleton
+        return replace(plan, left_out={**plan.left_out, **left_out}), skeleton
 
     def _one_by_one(self, wanted: Sequence[Wanted], refusal: GrowthError) -> tuple[Plan, Skeleton, list[Wanted]]:
         """The design for those places that go together, taken in their order."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 from torch import nn
 
 from net2net.analysis import Analysis
@@ -16,7 +15,7 @@ from net2net.capture import Inputs, Stopped, capture
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError
 from net2net.operators._largest import largest
 from net2net.operators._partners import partners
-from net2net.plan import FRESH, AxisMap, Plan, TensorPlan
+from net2net.plan import Plan, TensorPlan
 from net2net.pretrained import pretrained_in
 from net2net.sites import Sites
 from net2net.student import (
@@ -41,12 +40,7 @@ def resize_unread(plan: Plan, shapes: Mapping[str, tuple[int, ...]], sites: Site
     """The plan with tensors that no operation reads brought to the size that the student's class gives them."""
     tensors = dict(plan.tensors)
     for name, shape in shapes.items():
-        maps = []
-        for before, after in zip(sites.inference.graph.state[name].shape, shape, strict=True):
-            source = np.where(np.arange(after) < before, np.arange(after), -1)
-            fresh = np.where(source < 0, FRESH.index("random"), 0).astype(np.uint8)
-            maps.append(AxisMap(source, None, fresh) if after != before else None)
-        tensors[name] = TensorPlan(shape, tuple(maps))
+        tensors[name] = TensorPlan.resized(sites.inference.graph.state[name].shape, shape, "random")
     return replace(plan, tensors=tensors)
 
 

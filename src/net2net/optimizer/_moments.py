@@ -122,7 +122,7 @@ def _level(tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 def _fits(tensor: torch.Tensor, step: TensorPlan) -> bool:
     """Whether the plan's axes are about a tensor of this shape."""
     return tensor.dim() == len(step.shape) and all(
-        before == after if m is None else before == int(m.source.max()) + 1
+        before == after if m is None else before == m.before
         for before, after, m in zip(tensor.shape, step.shape, step.axes, strict=True)
     )
 
@@ -159,10 +159,7 @@ class Scales:
 def more_inputs(steps: Sequence[TensorPlan]) -> float:
     """How many times as many inputs a tensor has after the growth."""
     return math.prod(
-        len(m.source) / (int(m.source.max()) + 1)
-        for step in steps
-        for m in step.axes
-        if m is not None and m.contracted and not step.new
+        len(m.source) / m.before for step in steps for m in step.axes if m is not None and m.contracted and not step.new
     )
 
 

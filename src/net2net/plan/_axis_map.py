@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from net2net.plan._file import Arrays, Store
+
 Fresh = Literal["keep", "zero", "mean", "random", "initial"]
-
-
 FRESH: tuple[Fresh, ...] = ("keep", "zero", "mean", "random", "initial")
-
-
-ARRAYS = ("source", "factor", "fresh", "partner", "gradient")  # of an axis map
+_ARRAYS = ("source", "factor", "fresh", "partner", "gradient")
+_NUMBERS = ("sign", "contracted", "spread", "before")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class AxisMap:
     `partner[i]` is the new place whose values this one repeats, times `sign` (-1 on a contracted axis), or -1.
     `gradient[i]` is what the gradient of a copied place is multiplied by: the outgoing share of a unit on a produced
     axis. The optimizer's state follows it. Of the copies of a place, factor * gradient sums to 1. `spread` is the size
-    of new random entries, relative to the root mean square of the tensor's old ones.
+    of new random entries, relative to the root mean square of the tensor's old ones. `before` is the size of the
+    teacher's axis: by default up to the last place that is copied.
     """
 
     source: npt.NDArray[np.int64]
@@ -37,6 +38,11 @@ class AxisMap:
     contracted: bool = False
     gradient: npt.NDArray[np.float64] | None = None
     spread: float = 1.0
+    before: int = -1
+
+    def __post_init__(self) -> None:
+        if self.before < 0:
+            object.__setattr__(self, "before", int(self.source.max(initial=-1)) + 1)
 
     @property
     def is_prefix(self) -> bool:
@@ -53,8 +59,19 @@ class AxisMap:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AxisMap):
             return NotImplemented
-        same = (self.sign, self.contracted, self.spread) == (other.sign, other.contracted, other.spread)
-        pairs = [(getattr(self, n), getattr(other, n)) for n in ARRAYS]
+        same = all(getattr(self, n) == getattr(other, n) for n in _NUMBERS)
+        pairs = [(getattr(self, n), getattr(other, n)) for n in _ARRAYS]
         return same and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def data(self, store: Store) -> dict[str, Any]:
+        """The map as JSON; its arrays go to the store."""
+        arrays = {name: store(getattr(self, name)) for name in _ARRAYS if getattr(self, name) is not None}
+        return {**arrays, **{name: getattr(self, name) for name in _NUMBERS}}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The map that `data` described."""
+        found: dict[str, Any] = {name: arrays[data[name]] for name in _ARRAYS if name in data}
+        return cls(**found, **{name: data[name] for name in _NUMBERS if name in data})

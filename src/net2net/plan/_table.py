@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from net2net.plan._axis_map import FRESH, AxisMap
-from net2net.plan._changes import Deepening
-from net2net.plan._plan import Plan
+from net2net.plan._changes import Change
 from net2net.plan._tensor_plan import TensorPlan
 from net2net.report import starred, table
 
@@ -17,32 +16,14 @@ from net2net.report import starred, table
 _REASON = 200
 
 
-def plan_table(plan: Plan) -> str:
-    """A growth: what it promises, and for each of its steps what grows and what happens to each tensor."""
-    promise = {
-        "exact": "exactly function-preserving",
-        "approximate": "approximately function-preserving (noise on copies)",
-        "none": "NOT function-preserving",
-    }[plan.preserves]
-    steps = plan.steps
-    norms = (t for step in steps for name, t in step.tensors.items() if name.endswith("running_mean"))
-    if plan.preserves == "exact" and any(tensor.fill == "values" for tensor in norms):
-        promise += " in eval mode (in train mode a new BatchNorm sees each batch)"
-    text = f"{promise}, seed {plan.seed}"
-    for number, step in enumerate(steps, start=1):
-        what = "deeper" if step.deepenings else "wider"
-        text += f"\n\nstep {number}: {what}" if len(steps) > 1 else ""
-        text += f"\n\n{_step_table(step)}"
-    return text
-
-
-def _step_table(plan: Plan) -> str:
-    """The dimensions or the places, and for each tensor its new shape and what happens along each axis."""
-    sizes = _alike([(w.dimension, str(w.before), str(w.after), w.how) for w in plan.widenings], paths=(0,))
-    depths = [[d.place, str(d.before), str(d.after), f"{d.kind}: {d.init}{_order(d)}"] for d in plan.deepenings]
-    head = table(["dimension" if sizes else "deeper at", "from", "to", "how"], [*sizes, *depths], right=(1, 2))
+def step_table(changes: Sequence[Change], tensors: Mapping[str, TensorPlan]) -> str:
+    """What changes, and for each tensor its new shape and what happens along each axis."""
+    shown = [list(map(str, c.row())) for c in changes if not c.alike]
+    shown = [*_alike([tuple(map(str, c.row())) for c in changes if c.alike], paths=(0,)), *shown]
+    heading = changes[0].heading if changes else "dimension"
+    head = table([heading, "from", "to", "how"], shown, right=(1, 2))
     rows: list[tuple[str, ...]] = []
-    for name, tensor in plan.tensors.items():
+    for name, tensor in tensors.items():
         start = _start(tensor) if tensor.source is not None or tensor.fill != "source" else ""
         what = []
         for axis, m in enumerate(tensor.axes):
@@ -60,24 +41,19 @@ def _step_table(plan: Plan) -> str:
     shown = [
         [name, shape, "; ".join(filter(None, (start, rest)))] for name, shape, start, rest in _alike(rows, paths=(0, 2))
     ]
-    text = f"{head}\n\n{table(['tensor', 'new shape', 'entries'], shown)}"
-    for path, attributes in plan.attributes.items():
-        text += "".join(f"\n{path}.{name} = {value:.6g}" for name, value in attributes.items())
-    text += "".join(f"\n{name}: {old!r} -> {new!r}" for name, (old, new) in plan.changed.items())
-    text += "".join(f"\nnote: {note}" for note in plan.notes)
-    return text + "".join(f"\nleft out: {line}" for line in _left_out(plan.left_out))
+    return f"{head}\n\n{table(['tensor', 'new shape', 'entries'], shown)}"
 
 
-def _left_out(reasons: Mapping[str, str]) -> list[str]:
+def reasons(left_out: Mapping[str, str]) -> list[str]:
     """One line for all that have one reason but for the numbers of layers; the plan has the reasons in full."""
     groups: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
+    for name, reason in left_out.items():
         groups.setdefault(starred(reason), []).append(name)
     lines = []
     for general, names in groups.items():
         shown = [cells[0] for cells in _alike([(name,) for name in names], paths=(0,))]
         listed = ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-        reason = general if len(names) > 1 else reasons[names[0]]
+        reason = general if len(names) > 1 else left_out[names[0]]
         lines.append(f"{listed} ({textwrap.shorten(reason, _REASON, placeholder=' ...')})")
     return lines
 
@@ -88,14 +64,6 @@ def _alike(rows: list[tuple[str, ...]], paths: Sequence[int]) -> list[list[str]]
     for row in rows:
         groups.setdefault(tuple(starred(cell) if i in paths else cell for i, cell in enumerate(row)), []).append(row)
     return [[f"{key[0]} ({len(g)})", *key[1:]] if len(g) > 1 else list(g[0]) for key, g in groups.items()]
-
-
-def _order(deepening: Deepening) -> str:
-    """The blocks of the student: which of the teacher's each is; new ones are marked."""
-    if deepening.kind == "layers":
-        return ""
-    pairs = zip(deepening.sources, deepening.new, strict=True)
-    return f" ({' '.join(f'{source}+' if new else str(source) for source, new in pairs)})"
 
 
 def _start(tensor: TensorPlan) -> str:

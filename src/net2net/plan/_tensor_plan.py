@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from net2net.plan._axis_map import AxisMap
+from net2net.plan._axis_map import FRESH, AxisMap, Fresh
+from net2net.plan._file import Arrays, Store
 
 Fill = Literal["source", "values", "identity", "initial"]
 
@@ -54,3 +56,40 @@ class TensorPlan:
         return same and all(getattr(self, n) == getattr(other, n) for n in names)
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def resized(cls, before: Sequence[int], after: Sequence[int], fill: Fresh, source: str | None = None) -> Self:
+        """A tensor that is cut, or padded behind its entries, axis by axis.
+
+        Args:
+            before, after: its shapes in the teacher and in the student.
+            fill: what new places hold.
+            source: its name in the teacher, where that is another one.
+        """
+        axes: list[AxisMap | None] = []
+        for old, new in zip(before, after, strict=True):
+            places = np.where(np.arange(new) < old, np.arange(new), -1)
+            fresh = np.where(places < 0, FRESH.index(fill), 0).astype(np.uint8)
+            axes.append(None if new == old else AxisMap(places, None, fresh, before=old))
+        return cls(tuple(after), tuple(axes), source=source)
+
+    def data(self, store: Store) -> dict[str, Any]:
+        """The plan of the tensor as JSON; its arrays go to the store."""
+        return {
+            **{name: getattr(self, name) for name in ("shape", "scale", "offset", "source", "fill", "new", "blank")},
+            "axes": [None if m is None else m.data(store) for m in self.axes],
+            "noise": [asdict(n) for n in self.noise],
+            "values": None if self.values is None else store(self.values),
+        }
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The plan that `data` described."""
+        read = {
+            "shape": tuple(data["shape"]),
+            "axes": tuple(None if m is None else AxisMap.from_data(m, arrays) for m in data["axes"]),
+            "blank": tuple(data.get("blank", ())),
+            "noise": tuple(Noise(**n) for n in data["noise"]),
+            "values": None if data["values"] is None else arrays[data["values"]],
+        }
+        return cls(**{**data, **read})

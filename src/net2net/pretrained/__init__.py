@@ -2,8 +2,10 @@
 
 from net2net.pretrained._config import Changes, Key, construct, numbers, parameters_on_meta, sequences, set_key
 from net2net.pretrained._recognise import (
+    function_of,
     has_dynamic_positions,
     in_pretrained,
+    is_model_output,
     is_pretrained,
     pretrained_in,
     reset_positions,
@@ -13,8 +15,10 @@ __all__ = [
     "Changes",
     "Key",
     "construct",
+    "function_of",
     "has_dynamic_positions",
     "in_pretrained",
+    "is_model_output",
     "is_pretrained",
     "numbers",
     "parameters_on_meta",

@@ -7,6 +7,9 @@ from typing import Any
 
 from torch import nn
 
+# A ModelOutput of transformers carries these beside its result; they are no part of the function to preserve.
+_SIDE_OUTPUTS = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "encoder_", "decoder_")
+
 
 def pretrained_in(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The outermost Hugging Face models in a module tree."""
@@ -38,3 +41,14 @@ def in_pretrained(model: nn.Module, path: str) -> bool:
     """Whether a module is a part of a transformers model, whose class and config say what is in it."""
     parts = path.split(".")
     return any(is_pretrained(model.get_submodule(".".join(parts[:end]))) for end in range(len(parts)))
+
+
+def is_model_output(result: Any) -> bool:
+    """Whether a model gives back a ModelOutput of transformers."""
+    return any(base.__name__ == "ModelOutput" for base in type(result).__mro__)
+
+
+def function_of(named: dict[str, Any]) -> dict[str, Any]:
+    """Of the fields of a ModelOutput those that are its result: the logits where there are some."""
+    logits = {name: leaf for name, leaf in named.items() if "logits" in name}
+    return logits or {n: v for n, v in named.items() if not n.startswith(_SIDE_OUTPUTS)} or named

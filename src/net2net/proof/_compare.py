@@ -25,6 +25,7 @@ from net2net.capture import (
 )
 from net2net.errors import GrowthError, VerificationError
 from net2net.plan import Preservation
+from net2net.pretrained import is_pretrained
 from net2net.proof._departure import first_departure
 from net2net.proof._inputs import Arguments, move, variants
 from net2net.proof._liveness import Call, liveness
@@ -104,7 +105,7 @@ def compare_models(
     moved to, which modes are only close, and how another teacher grows the same way."""
     stored = dtype_of(teacher)
     tolerance = _TOLERANCES.get(stored, 1e-5)
-    if float32_inside or (float32_inside is None and _is_pretrained(teacher)):
+    if float32_inside or (float32_inside is None and any(map(is_pretrained, teacher.modules()))):
         tolerance = max(tolerance, 1e-5)
     examples = [e for e in examples_of(inputs) if not e.train]
     fits = _bytes_in_float64(teacher) + _bytes_in_float64(student) <= _FLOAT64_BYTES
@@ -172,10 +173,6 @@ def _compare_with_zeros_drawn(
                 found.calls[f"{mode}/{label} with zero weights drawn"] = drawn.calls[f"{mode}/{label}"]
         constant = [name for name in constant if name in drawn.constant]
     found.notes += [f"output '{name}' is constant: nothing was compared in it" for name in constant]
-
-
-def _is_pretrained(model: nn.Module) -> bool:
-    return any(hasattr(getattr(m, "config", None), "to_dict") for m in model.modules())
 
 
 def _bytes_in_float64(model: nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from net2net.errors import VerificationError
 from net2net.plan import Preservation
@@ -88,6 +89,21 @@ class Verification:
             return self.max_relative_error <= self.tolerance
         return math.isfinite(self.max_relative_error)
 
+    def summary(self) -> dict[str, Any]:
+        """What was measured, as plain data. An error that is no finite number is None."""
+        return {
+            "passed": self.passed,
+            "max_relative_error": _finite(self.max_relative_error),
+            "tolerance": self.tolerance,
+            "preserves": self.preserves,
+            "approximate": list(self.approximate),
+            "dtype": self.dtype,
+            "errors": {name: _finite(error) for name, error in self.errors.items()},
+            "departs": self.departs,
+            "dead": None if self.dead is None else list(self.dead),
+            "notes": list(self.notes),
+        }
+
     def __str__(self) -> str:
 
         return verification_table(self)
@@ -109,3 +125,7 @@ def require(verification: Verification) -> None:
             f"tolerance {verification.tolerance:.0e}.{where} It is not returned. "
             "Please report the model: this should have been refused before."
         )
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None

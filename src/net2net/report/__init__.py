@@ -1,6 +1,6 @@
 """How a table of text, a page and a figure look."""
 
-from net2net.report._html import Table, count, error, percent, steps
+from net2net.report._html import Table, count, error, html_table, percent, steps
 from net2net.report._style import STYLE
 from net2net.report._svg import svg
 from net2net.report._text import starred, table
@@ -10,6 +10,7 @@ __all__ = [
     "Table",
     "count",
     "error",
+    "html_table",
     "percent",
     "starred",
     "steps",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 Table = tuple[Sequence[str], Iterable[Sequence[str]], Sequence[int]]  # headers, rows, columns to align to the right
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> str:
+def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int]) -> str:
     """A table that scrolls by itself where the window is narrow. The cells are HTML."""
 
     def line(cells: Sequence[str], tag: str) -> str:

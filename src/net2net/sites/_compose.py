@@ -40,6 +40,7 @@ def _joined(maps: list[AxisMap], lengths: list[int]) -> AxisMap:
         min(m.sign for m in maps),
         any(m.contracted for m in maps),
         None if all(m.gradient is None for m in maps) else np.concatenate([_gradient(m) for m in maps]),
+        before=sum(lengths),
     )
 
 
@@ -65,7 +66,8 @@ def _flattened(outer: AxisMap, inner: AxisMap, length: int) -> AxisMap:
     if outer.gradient is not None or inner.gradient is not None:
         gradient = (_gradient(outer)[:, None] * _gradient(inner)[None, :]).ravel()
     contracted = outer.contracted or inner.contracted
-    return AxisMap(source, factor, fresh, partner, min(outer.sign, inner.sign), contracted, gradient)
+    sign, before = min(outer.sign, inner.sign), outer.before * length
+    return AxisMap(source, factor, fresh, partner, sign, contracted, gradient, before=before)
 
 
 def _shifted(places: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:

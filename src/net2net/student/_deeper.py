@@ -7,13 +7,12 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from net2net.capture import structural_copy
 from net2net.depth import BlockEdit, LayerEdit
 from net2net.errors import CouplingError
-from net2net.plan import AxisMap, TensorPlan
+from net2net.plan import TensorPlan
 from net2net.pretrained import Changes, Key, construct, numbers, pretrained_in, sequences
 from net2net.student._draft import adopt
 from net2net.student._numbers import even_rates, own_numbers
@@ -303,11 +302,7 @@ def _resized(donor: nn.Module, path: str, student: nn.Module, skeleton: Skeleton
         shape = tuple(theirs[name].shape)
         if shape != tuple(tensor.shape):
             full = f"{path}.{name}" if path else name
-            axes = []
-            for before, after in zip(tensor.shape, shape, strict=True):
-                source = np.where(np.arange(after) < before, np.arange(after), -1)
-                axes.append(AxisMap(source, None, (source < 0).astype(np.uint8)) if after != before else None)
-            yield full, TensorPlan(shape, tuple(axes), source=moved_name(full, back))
+            yield full, TensorPlan.resized(tensor.shape, shape, "zero", source=moved_name(full, back))
 
 
 def _alternatives(config: Any, edit: BlockEdit) -> Iterator[Changes]:

@@ -11,7 +11,7 @@ from net2net._version import __version__
 from net2net.axes import Atom, Normalisation, Reduction, Term, atoms
 from net2net.capture import Value
 from net2net.errors import FixedDimensionError, SizeError
-from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, Preservation, TensorPlan, Widening
+from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, Preservation, TensorPlan, Widening, weakest
 from net2net.sites import FreshNeeds, NotPossible, Place, Sites, SplitNeeds, compose
 from net2net.width._options import NoiseSpec, WidthOptions
 from net2net.width._units import UnitMap, unit_map
@@ -158,21 +158,22 @@ class _Planner:
                 tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), noise, blank=blank)
         attributes = self._rescale_norms(tensors)
         widenings = tuple(
-            Widening(g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source))
+            Widening(
+                g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source), self._promise_of(g.units.how)
+            )
             for atom, g in self.growing.items()
         )
-        return Plan(tensors, widenings, self.options.seed, self._preserves(), attributes, version=__version__)
+        return Plan(tensors, widenings, self.options.seed, weakest(widenings), attributes, version=__version__)
 
     def _offset(self, name: str) -> float:
         """What is added to a stored gain before shares multiply it."""
         needs = [g.needs for g in self.growing.values()]
         return max((n.offsets.get(name, 0.0) for n in needs if isinstance(n, SplitNeeds)), default=0.0)
 
-    def _preserves(self) -> Preservation:
-        hows = {g.units.how for g in self.growing.values()}
-        if "random_pad" in hows:
+    def _promise_of(self, how: str) -> Preservation:
+        if how == "random_pad":
             return "none"
-        return "approximate" if self.noise is not None and self.noise.kind == "paper" and "split" in hows else "exact"
+        return "approximate" if self.noise is not None and self.noise.kind == "paper" and how == "split" else "exact"
 
     def _placed(self, term: Term, place: Place) -> AxisMap:
         """The map of an axis of a tensor. In a fused tensor, shares and silence may concern some of its rows only."""
