@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 
 import net2net
+from net2net.build import operations
+from net2net.capture import capture, record
 
 Float = torch.float64
 
@@ -51,6 +54,27 @@ class Picked(nn.Module):
         return x.index_add(0, places, self.b(torch.relu(self.a(x[places]))))
 
 
+class Dispatched(nn.Module):
+    """Rows are sorted by their expert, and cut where each expert's end, as mixtures without loops over masks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.gate, self.head = nn.Linear(4, 6), nn.Linear(6, 3, bias=False), nn.Linear(6, 2)
+        self.into, self.out = nn.Parameter(torch.randn(3, 10, 6)), nn.Parameter(torch.randn(3, 6, 5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.stem(x)
+        scores, chosen = self.gate(h).float().topk(2, dim=1)
+        gates = scores.softmax(1).type_as(h).flatten()
+        lengths = torch.zeros(len(x), 3).scatter(1, chosen, 1).long().sum(0).tolist()
+        order = chosen.flatten().sort(0)[1]
+        rows = order.div(2, rounding_mode="trunc")
+        first = [part @ w.T for part, w in zip(h[rows].split(lengths), self.into, strict=True)]
+        a, b = torch.cat(first).chunk(2, dim=-1)
+        second = [part @ w.T for part, w in zip((torch.relu(a) * b).split(lengths), self.out, strict=True)]
+        return self.head(h.index_add(0, rows, torch.cat(second) * gates[order][:, None]))
+
+
 def mixture() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4), Experts())
 
@@ -70,6 +94,52 @@ def test_all_that_can_grows(build: Any) -> None:
     net, x = build().to(Float), torch.randn(6, 4, dtype=Float)
     assert net2net.analyze(net, x).growable()
     check(net, net2net.widen(net, 2.0, x).student)
+
+
+def test_rows_sorted_by_their_expert() -> None:
+    torch.manual_seed(0)
+    net, x = Dispatched().to(Float), torch.randn(7, 4, dtype=Float)
+    analysis = net2net.analyze(net, x)
+    assert {analysis.dimensions[name].size for name in analysis.growable()} == {5, 6}
+    student = net2net.widen(net, 2.0, x).student
+    assert student.into.shape == (3, 20, 12)
+    check(net, student)
+
+
+def test_drafts_with_unknown_sizes_are_recorded() -> None:
+    """Not exported one by one: that takes ten times as long."""
+    net, x = Dispatched(), torch.randn(7, 4)
+    assert [(n.op, [v.shape for v in n.outputs]) for n in operations(record(net, x))] == [
+        (n.op, [v.shape for v in n.outputs]) for n in operations(capture(net, x))
+    ]
+
+
+def test_a_format_lent_by_another_tensor_fixes_nothing() -> None:
+    class Cast(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(4, 7), nn.Linear(5, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.c(torch.relu(self.a(x)).type_as(self.b(x)).to(self.b(x))) + self.b(x).sum()
+
+    net, x = Cast().to(Float), torch.randn(3, 4, dtype=Float)
+    student = net2net.widen(net, {"a": 9, "b": 13}, x).student
+    with torch.no_grad():
+        torch.testing.assert_close(student(x), net(x), rtol=1e-10, atol=1e-12)
+
+
+def test_jetmoe_grows_everything() -> None:
+    torch.manual_seed(0)
+    config = transformers.JetMoeConfig(
+        vocab_size=61, hidden_size=24, num_hidden_layers=1, num_key_value_heads=2, kv_channels=6, intermediate_size=20,
+        num_local_experts=4, num_experts_per_tok=2, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    net = transformers.JetMoeForCausalLM(config).eval()
+    x = {"input_ids": torch.randint(1, 61, (2, 7))}
+    student = net2net.widen(net, 2.0, x).student
+    assert (student.config.hidden_size, student.config.intermediate_size) == (48, 40)
+    assert student.config.num_key_value_heads == 4
 
 
 @pytest.mark.parametrize("name, size", [("0", 9), ("3.experts.1.0", 11)])

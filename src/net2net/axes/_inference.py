@@ -250,6 +250,9 @@ def _apply_rule(inference: Inference, node: Node) -> None:
         _lock_consumed(inference, node, mixed)
 
 
+_OF_A_FORMAT = ("aten.to", "aten.type_as")  # the other tensor lends its number format and nothing else
+
+
 def _lock_consumed(inference: Inference, node: Node, mixed: tuple[int, int, int]) -> None:
     """Lock the axes of a node's inputs that none of its results has, and that it is not known to sum or reduce.
 
@@ -259,7 +262,8 @@ def _lock_consumed(inference: Inference, node: Node, mixed: tuple[int, int, int]
     terms = [site.term for sites, start in zip(lists, mixed, strict=True) for site in sites[start:]]  # type: ignore[index]
     terms += [term for value in node.outputs for term in inference.of(value)]
     passed = {atom for term in terms for atom in atoms(term)}
-    for value in dict.fromkeys(node.inputs):
+    read = (v for v in node.inputs if node.op not in _OF_A_FORMAT or v is node["self"])
+    for value in dict.fromkeys(read):
         for term in inference.of(value):
             if not any(atom in passed for atom in atoms(term)):
                 lock(term, f"its places are used up ({node.where})")

@@ -12,7 +12,7 @@ from net2net.capture._compiled import compile_again, shown, uncompiled
 from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
 from net2net.capture._export import capture
 from net2net.capture._fake import devices_of, without_memory
-from net2net.capture._graph import Graph, Node, UnknownSize, Value
+from net2net.capture._graph import Graph, Node, Value
 from net2net.capture._held import optimizers_in
 from net2net.capture._marks import carry, lost
 from net2net.capture._modes import as_called, with_train_mode
@@ -24,6 +24,7 @@ from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
 from net2net.capture._steady import steady
 from net2net.capture._structure import structural_copy
+from net2net.capture._unknown import UnknownSize
 
 __all__ = [
     "Example",

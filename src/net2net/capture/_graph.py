@@ -14,14 +14,6 @@ from net2net.capture._compiled import shown
 Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
 
 
-class UnknownSize(int):
-    """A size that depends on the values of a tensor, as the number of entries that a mask picks.
-
-    A prime stands in for it, one for each size in the order of the graph, so that products and quotients of sizes
-    stay what they are; no tensor has this many entries.
-    """
-
-
 @dataclass(eq=False, slots=True)
 class Value:
     """A tensor in the graph, or a number that is read out of one. `name` is the state-dict key of a parameter or

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,10 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
-from net2net.capture._graph import Graph, Kind, Node, UnknownSize, Value, connected, without_unread
+from net2net.capture._graph import Graph, Kind, Node, Value, connected, without_unread
 from net2net.capture._signature import named_outputs
+from net2net.capture._unknown import Sizes
 
-# Stand-ins for unknown sizes begin here: larger than the widths of a network.
-_FIRST_UNKNOWN = 1_000_003
 _NUMBERS: dict[type, torch.dtype] = {
     torch.SymInt: torch.int64,
     torch.SymFloat: torch.float64,
@@ -48,7 +46,7 @@ class _Reader:
         self.casts_to_float32 = False
         self.written: dict[Value, Value] = {}
         self.mutated: set[Value] = set()
-        self.unknown: dict[Any, int] = {}  # symbols of torch.export and the primes that stand in for them
+        self.sizes = Sizes()
 
     def read(self) -> Graph:
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs if hasattr(spec.arg, "name")}
@@ -86,7 +84,7 @@ class _Reader:
             name = self.ties.get(name, name)
             if name in self.state:
                 return self.state[name]
-        value = Value(name, self._shape(example), example.dtype, kind, self._number(spec, kind))
+        value = Value(name, self.sizes.shape(example), example.dtype, kind, self._number(spec, kind))
         if kind in ("buffer", "constant") and spec is not None and "lifted_tensor" not in name:
             stored = self.program.state_dict.get(spec.target, self.program.constants.get(spec.target))
             value.zeros = _is_zero(stored)
@@ -129,25 +127,13 @@ class _Reader:
         if fx_node.target is operator.getitem:
             return arguments[0][arguments[1]]
         if isinstance(example := fx_node.meta.get("val"), tuple(_NUMBERS)) and not _reads_value(fx_node):
-            return self._size(example) if isinstance(example, torch.SymInt) else example
+            return self.sizes.of(example) if isinstance(example, torch.SymInt) else example
         subgraph = next((a for a in arguments if isinstance(a, torch.fx.GraphModule)), None)
         if subgraph is not None:  # set-grad and autocast wrappers: (settings..., subgraph, *operands)
             operands = arguments[arguments.index(subgraph) + 1 :]
             placeholders = [n for n in subgraph.graph.nodes if n.op == "placeholder"]
             return tuple(self._run(subgraph, dict(zip(placeholders, operands, strict=True))))
         return self._operation(fx_node, arguments, keywords)
-
-    def _shape(self, tensor: torch.Tensor) -> tuple[int, ...]:
-        return tuple(map(self._size, tensor.shape))
-
-    def _size(self, size: Any) -> int:
-        if not isinstance(size, torch.SymInt):
-            return int(size)
-        expression = size.node.expr
-        for symbol in sorted(expression.free_symbols - self.unknown.keys(), key=str):
-            self.unknown[symbol] = _next_prime(max(self.unknown.values(), default=_FIRST_UNKNOWN - 1) + 1)
-        known = int(expression.subs(self.unknown))
-        return UnknownSize(known) if expression.free_symbols else known
 
     def _record_write(self, node: Node) -> None:
         """An in-place operation: later readers of its target see the result, and what it is a view of changes."""
@@ -176,7 +162,7 @@ class _Reader:
         outputs = tuple(
             Value(
                 fx_node.name if len(examples) == 1 else f"{fx_node.name}.{i}",
-                self._shape(e),
+                self.sizes.shape(e),
                 e.dtype,
                 "computed",
             )
@@ -197,7 +183,7 @@ class _Reader:
         if node.op.endswith("_") and node.inputs:
             self._record_write(node)
         if isinstance(example, torch.SymInt):
-            return _Number(node.output, self._size(example))
+            return _Number(node.output, self.sizes.of(example))
         return outputs if isinstance(example, (list, tuple)) else outputs[0]
 
 
@@ -231,12 +217,6 @@ def _reads_value(fx_node: torch.fx.Node) -> bool:
     return fx_node.target in (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default) or any(
         isinstance(n.meta.get("val"), tuple(_NUMBERS)) and _reads_value(n) for n in fx_node.all_input_nodes
     )
-
-
-def _next_prime(start: int) -> int:
-    while any(start % divisor == 0 for divisor in range(2, math.isqrt(start) + 1)):
-        start += 1
-    return start
 
 
 def _module_of(fx_node: torch.fx.Node) -> str:

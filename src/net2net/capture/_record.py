@@ -20,6 +20,7 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 from torch._subclasses.schema_check_mode import SchemaCheckMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,6 +33,7 @@ from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reasons import module_of
 from net2net.capture._signature import named_outputs
+from net2net.capture._unknown import Sizes
 
 _VALUE = "_net2net_value"
 
@@ -65,6 +67,7 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
     tensors = [*copy.parameters(), *copy.buffers()]
     mode = next((t.fake_mode for t in tensors if isinstance(t, FakeTensor)), None) or FakeTensorMode()
     mode.allow_non_fake_inputs = True
+    mode.shape_env = ShapeEnv()  # names sizes that depend on values; those of the inputs stay numbers
     device = next((t.device for t in tensors), torch.device("cpu"))
     args, kwargs = pytree.tree_map_only(
         torch.Tensor, lambda t: mode.from_tensor(t.detach().to(device)), (example.args, example.kwargs)
@@ -99,10 +102,12 @@ class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         TorchDispatchMode.__init__(self, _dispatch_key=torch._C.DispatchKey.PreDispatch)  # type: ignore[no-untyped-call]
         self.nodes: list[Node] = []
+        self.sizes = Sizes()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         arguments, keywords = pytree.tree_map_only(torch.Tensor, self.value, (args, kwargs))
+        arguments, keywords = pytree.tree_map_only(torch.SymInt, self.sizes.of, (arguments, keywords))
         result = func(*args, **kwargs)
         made = tuple(self._new(leaf) for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
         if made:
@@ -120,7 +125,7 @@ class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]
         if not is_fake and tensor.numel() == 1 and tensor.device.type != "meta":
             with unset_fake_temporarily():
                 number = float(tensor)
-        value = Value("", tuple(tensor.shape), tensor.dtype, "computed", number)
+        value = Value("", self.sizes.shape(tensor), tensor.dtype, "computed", number)
         if is_fake:  # on the tensor itself: torch makes others of tensors that somebody else holds
             setattr(tensor, _VALUE, value)
         return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Term, concat, lock, split, unify
+from net2net.axes._terms import Term, concat, lock, size, split, unify
 from net2net.capture import Node
 
 _FIXED_DIMS = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
@@ -38,6 +38,9 @@ def stack(inference: Inference, node: Node) -> list[Axes]:
 def _parts(inference: Inference, node: Node, sizes: Sequence[int], equal: bool) -> list[Axes]:
     axes = inference.of(node["self"])
     dim = node["dim"] % len(axes)
+    if sum(sizes) != size(axes[dim]):  # how long a part is depends on values
+        lock(axes[dim], f"it is cut at places that depend on values ({node.where})")
+        return [(*axes[:dim], inference.fresh(length), *axes[dim + 1 :]) for length in sizes]
     parts: list[Term] = split(axes[dim], sizes, node.where) if len(sizes) > 1 else [axes[dim]]
     if equal:  # one number gives the sizes of all parts, so they must stay equal
         for part, length in zip(parts[1:], sizes[1:], strict=True):

@@ -7,9 +7,9 @@ from net2net.axes._terms import split
 from net2net.capture import Node
 
 _COPIES = (
-    "aten.clone", "aten.contiguous", "aten.to", "aten._to_copy", "aten.detach", "aten.detach_", "aten.alias",
-    "aten.lift_fresh_copy", "aten.type_as", "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout",
-    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh", "aten.view_as",
+    "aten.clone", "aten.contiguous", "aten._to_copy", "aten.detach", "aten.detach_", "aten.alias",
+    "aten.lift_fresh_copy", "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout",
+    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh",
     "aten.alias_copy", "aten.real", "aten.imag", "aten.conj", "aten.resolve_conj", "aten.resolve_neg", "aten.chalf",
     "aten.feature_alpha_dropout",
 )  # fmt: skip
@@ -43,6 +43,12 @@ rule(*_COPIES, flow=Flow.PASS)(pointwise)
 rule(*_ZERO_AT_ZERO, flow=Flow.ZERO)(pointwise)
 rule("aten.add", "aten.sub", "aten.rsub", "aten.subtract", "aten.__iadd__", "aten.__isub__", flow=Flow.SUM)(pointwise)
 rule("aten.mul", "aten.div", "aten.true_divide", "aten.multiply", "aten.divide", flow=Flow.PRODUCT)(pointwise)
+
+
+@rule("aten.to", "aten.type_as", flow=Flow.PASS)
+def to(inference: Inference, node: Node) -> list[Axes]:
+    """A tensor in another number format: a given one, or that of another tensor, which may have any shape."""
+    return [inference.of(node["self"])]
 
 
 @rule("aten.pow", flow=lambda node: Flow.ZERO if _is_number(node.get("exponent"), positive=True) else Flow.OPAQUE)

@@ -60,8 +60,8 @@ def _around_unknown(axes: Axes, before: Sequence[int], after: Sequence[int]) -> 
 
 @rule(
     "aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.squeeze",
-    "aten.unsqueeze", "aten._reshape_alias", "aten.ravel", "aten.view_copy", "aten.reshape_as", "aten.squeeze_copy",
-    "aten.unsqueeze_copy", "aten.atleast_1d", "aten.atleast_2d", "aten.atleast_3d",
+    "aten.unsqueeze", "aten._reshape_alias", "aten.ravel", "aten.view_copy", "aten.reshape_as", "aten.view_as",
+    "aten.squeeze_copy", "aten.unsqueeze_copy", "aten.atleast_1d", "aten.atleast_2d", "aten.atleast_3d",
     flow=Flow.PASS,
 )  # fmt: skip
 def reshape(inference: Inference, node: Node) -> list[Axes]:
