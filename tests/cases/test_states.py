@@ -1,7 +1,8 @@
-"""Recurrent states that a module keeps: zeros are extended by zeros, in attributes and buffers."""
+"""Recurrent states that a module keeps: zeros are extended by zeros, in attributes, what those hold, and buffers."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,72 @@ class Stream(nn.Module):
             y, self.h = self.r(y, self.h)
         result: Tensor = self.b(y)
         return result
+
+
+@dataclass
+class State:
+    h: Tensor
+    c: Tensor
+
+
+HOLDERS: dict[str, Any] = {
+    "tuple": (tuple, tuple),
+    "list": (list, tuple),
+    "dict": (lambda pair: dict(zip("hc", pair, strict=True)), lambda state: tuple(state.values())),
+    "dataclass": (lambda pair: State(*pair), lambda state: (state.h, state.c)),
+    "nested": (lambda pair: [{"layers": (pair,)}], lambda state: state[0]["layers"][0]),
+}
+
+
+class Held(nn.Module):
+    """A recurrent layer whose states are together in one attribute."""
+
+    def __init__(self, holder: str, n: int = 6) -> None:
+        super().__init__()
+        self.a, self.r, self.b = nn.Linear(4, 8), nn.LSTM(8, n, batch_first=True), nn.Linear(n, 3)
+        self.holder, self.n = holder, n
+        self.state = HOLDERS[holder][0](self.init_state())
+
+    def init_state(self) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, 1, self.n, dtype=torch.float64), torch.zeros(1, 1, self.n, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        into, out = HOLDERS[self.holder]
+        y, states = self.r(torch.relu(self.a(x)), out(self.state))
+        self.state = into(states)
+        result: Tensor = self.b(y)
+        return result
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("how", [None, "split"])
+def test_states_in_containers(holder: str, how: str | None) -> None:
+    teacher: Any = trained(repeatable(lambda: Held(holder))())
+    student: Any = net2net.widen(teacher, {"r": 11}, double(1, 5, 4), how=how).student
+    out = HOLDERS[holder][1]
+    assert type(student.state) is type(teacher.state)
+    assert [s.shape for s in out(student.state)] == [(1, 1, 11)] * 2 and not any(s.any() for s in out(student.state))
+    assert [s.shape for s in out(teacher.state)] == [(1, 1, 6)] * 2
+    agree(teacher, student)
+
+
+def test_a_list_of_new_states() -> None:
+    class Fresh(Held):
+        def forward(self, x: Tensor) -> Tensor:
+            result: Tensor = self.b(self.r(torch.relu(self.a(x)), list(self.init_state()))[0])
+            return result
+
+    teacher: Any = trained(repeatable(lambda: Fresh("list"))())
+    growth = net2net.widen(teacher, 2.0, double(1, 5, 4))
+    student: Any = growth.student
+    assert student.n == 12 and growth.plan.changed["n"] == (6, 12)
+    agree(teacher, student)
+
+
+def test_one_of_two_in_a_tuple_went_on() -> None:
+    teacher: Any = trained(repeatable(lambda: Held("tuple"))())
+    teacher.state = (teacher.state[0], torch.ones(1, 1, 6, dtype=torch.float64))
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, double(1, 5, 4)), "'state[1]'")
 
 
 KINDS = ["attribute", "saved", "unsaved"]

@@ -10,8 +10,8 @@ import transformers
 from torch import nn
 
 import net2net
-from net2net.build import operations
 from net2net.capture import capture, record
+from net2net.student import operations
 
 Float = torch.float64
 
@@ -100,7 +100,7 @@ def test_rows_sorted_by_their_expert() -> None:
     torch.manual_seed(0)
     net, x = Dispatched().to(Float), torch.randn(7, 4, dtype=Float)
     analysis = net2net.analyze(net, x)
-    assert {analysis.dimensions[name].size for name in analysis.growable()} == {5, 6}
+    assert {dimension.size for dimension in analysis.growable()} == {5, 6}
     student = net2net.widen(net, 2.0, x).student
     assert student.into.shape == (3, 20, 12)
     check(net, student)

@@ -14,6 +14,7 @@ from net2net.capture._export import capture
 from net2net.capture._fake import devices_of, without_memory
 from net2net.capture._graph import Graph, Node, Value
 from net2net.capture._held import optimizers_in
+from net2net.capture._kept import kept_tensors
 from net2net.capture._marks import carry, lost
 from net2net.capture._modes import as_called, with_train_mode
 from net2net.capture._observers import unobserved
@@ -41,6 +42,7 @@ __all__ = [
     "compile_again",
     "devices_of",
     "examples_of",
+    "kept_tensors",
     "lost",
     "named_outputs",
     "odd_weight",

@@ -28,17 +28,27 @@ _KINDS: dict[InputKind, Kind] = {
 }
 
 
-def read(program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value]) -> Graph:
-    """The graph of an exported program; `ties` maps each further name of a shared tensor to its first, and `state`
-    holds parameters and buffers that another program of the same model has read."""
-    return _Reader(program, ties, state).read()
+def read(
+    program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value], kept: dict[int, str]
+) -> Graph:
+    """The graph of an exported program; `ties` maps each further name of a shared tensor to its first, `state` holds
+    parameters and buffers that another program of the same model has read, and `kept` has the places of other
+    tensors that its modules keep, by their identity."""
+    return _Reader(program, ties, state, kept).read()
 
 
 class _Reader:
     """Reads an exported program into a Graph, opening the wrappers that hold a subgraph."""
 
-    def __init__(self, program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value]) -> None:
+    def __init__(
+        self,
+        program: torch.export.ExportedProgram,
+        ties: dict[str, str],
+        state: dict[str, Value],
+        kept: dict[int, str],
+    ) -> None:
         self.program = program
+        self.kept = kept
         self.ties = ties
         self.nodes: list[Node] = []
         self.state = state
@@ -84,6 +94,8 @@ class _Reader:
             name = self.ties.get(name, name)
             if name in self.state:
                 return self.state[name]
+        elif spec is not None:
+            name = self.kept.get(id(self.program.constants.get(spec.target)), name)
         value = Value(name, self.sizes.shape(example), example.dtype, kind, self._number(spec, kind))
         if kind in ("buffer", "constant") and spec is not None and "lifted_tensor" not in name:
             stored = self.program.state_dict.get(spec.target, self.program.constants.get(spec.target))

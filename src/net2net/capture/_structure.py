@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,18 +18,23 @@ from net2net.errors import CaptureError
 from net2net.pretrained import has_dynamic_positions, reset_positions
 
 
-def structural_copy(model: nn.Module, replace: Callable[[str, torch.Tensor], torch.Tensor] | None = None) -> nn.Module:
+def structural_copy(
+    model: nn.Module,
+    replace: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
+    others: Mapping[int, torch.Tensor] = MappingProxyType({}),
+) -> nn.Module:
     """A copy of the module tree in which every parameter and buffer `t` is `replace(name, t)`.
 
-    With no `replace` the tensors themselves are shared, so the copy costs no memory and its modes and
-    attributes can be changed without touching the model. Shared tensors stay shared. Hooks and attributes are copied
-    as `copy.deepcopy` does, and functions that reach the model reach the copy. Tensors that hang on a graph are
-    detached, optimizers have no state, and locks, files, data loaders and the like are the same in the copy.
+    `others` has what stands for tensors that are neither, by identity. With no `replace` the tensors themselves are
+    shared, so the copy costs no memory and its modes and attributes can be changed without touching the model. Shared
+    tensors stay shared. Hooks and attributes are copied as `copy.deepcopy` does, and functions that reach the model
+    reach the copy. Tensors that hang on a graph are detached, optimizers have no state, and locks, files, data loaders
+    and the like are the same in the copy.
 
     Raises:
         CaptureError: the model holds something that can't be copied.
     """
-    memo: dict[int, Any] = {}
+    memo: dict[int, Any] = dict(others)
     tensors = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     for name, tensor in tensors:
         if id(tensor) not in memo:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net.capture import devices_of, structural_copy, without_memory
+from net2net.capture import devices_of, kept_tensors, structural_copy, without_memory
 from net2net.plan import Plan
 from net2net.pretrained import numbers, pretrained_in
 from net2net.student._attributes import Setting, set_numbers
 from net2net.student._donors import donors_of, unread_tensors
 from net2net.student._layers import update_layer
 from net2net.student._sizes import NewSizes
-from net2net.student._states import resized_states, set_states
+from net2net.student._states import grown_states, resized_states
 
 _LAYER_OPS = (
     "aten.conv",
@@ -54,9 +54,9 @@ class Blueprint:
         """Every number of a module or a config that isn't the teacher's, and the shapes of states: {where it is:
         (old, new)}."""
         found: dict[str, tuple[Any, Any]] = {s.number.place: (s.number.old, s.new) for s in self.settings}
+        kept = kept_tensors(teacher) if self.states else {}
         for place, shape in self.states.items():
-            owner, _, name = place.rpartition(".")
-            found[place] = (str(list(getattr(teacher.get_submodule(owner), name).shape)), str(list(shape)))
+            found[place] = (str(list(kept[place].shape)), str(list(shape)))
         for path, donor in self.donors.items():
             before = dict(numbers(teacher.get_submodule(path).config))
             for key, new in numbers(donor.config):
@@ -83,9 +83,8 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
     pretrained = dict(pretrained_in(teacher))
     for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan):
         resized = _resized(teacher, donors, sizes)
-        student = structural_copy(teacher, bare)
+        student = structural_copy(teacher, bare, grown_states(teacher, states))
         _furnish(student, plan, sizes, (), donors)
-        set_states(student, states)
         student = without_memory(student, devices)
         yield Blueprint(student, (), donors, changed_buffers(teacher, donors), resized, states)
 
@@ -99,9 +98,8 @@ def fill(
         new = state[name] if name in state else tensor.detach().clone()
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
-    student = structural_copy(teacher, real)
+    student = structural_copy(teacher, real, grown_states(teacher, blueprint.states))
     _furnish(student, plan, sizes, blueprint.settings, blueprint.donors)
-    set_states(student, blueprint.states)
     return student
 
 
