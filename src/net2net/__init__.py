@@ -20,6 +20,7 @@ from net2net.errors import (
 )
 from net2net.growth import Growth, Twins, twins
 from net2net.huggingface import grow_checkpoint
+from net2net.moe import balance_experts, upcycle
 from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
 from net2net.plan import Plan
@@ -49,6 +50,7 @@ __all__ = [
     "Verification",
     "VerificationError",
     "analyze",
+    "balance_experts",
     "deepen",
     "grow",
     "grow_checkpoint",
@@ -56,6 +58,7 @@ __all__ = [
     "replay",
     "transfer",
     "twins",
+    "upcycle",
     "verify",
     "widen",
 ]

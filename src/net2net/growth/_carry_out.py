@@ -50,6 +50,7 @@ def carried_out(plan: Plan, teacher: nn.Module, student: nn.Module) -> nn.Module
         aliases = sorted(names[id(tensor)], key=lambda name: name not in plan.tensors)
         found = [n for n in aliases if n in state and n not in computed and state[n].shape == tensor.shape]
         new = state[found[0]] if found else tensor.detach().clone()
+        new = new if tensor.is_floating_point() else new.to(tensor.dtype)  # a new counter copies no weight's dtype
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
     return structural_copy(student, real)

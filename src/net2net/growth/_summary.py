@@ -53,6 +53,9 @@ def _why(plan: Plan) -> str:
 
 
 def _symmetry(plan: Plan) -> str:
+    told = [text for step in plan.steps for c in step.changes if (text := c.symmetry())]
+    if told:
+        return "; ".join(dict.fromkeys(told))
     copied = [w.dimension for step in plan.steps for w in step.widenings if w.units.has_copies]
     if not copied:
         return "no copies"

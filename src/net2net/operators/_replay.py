@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import nn
 
 from net2net.capture import Inputs, Methods
@@ -9,7 +11,21 @@ from net2net.errors import require_kind
 from net2net.growth import Growth, one_growth
 from net2net.operators._deepen import deepen_along
 from net2net.operators._widen import widen_along
-from net2net.plan import Plan
+from net2net.plan import Plan, Widening
+
+# Carries out a plan on a network, given the example inputs and methods beside `forward`.
+Along = Callable[[Plan, nn.Module, Inputs, Methods], Growth]
+_ALONG: dict[str, Along] = {"widening": widen_along, "deepening": deepen_along}
+
+
+def replays(change: str) -> Callable[[Along], Along]:
+    """Register what carries out the plans of a kind of change, by the name that it has in `net2net.plan.change`."""
+
+    def register(along: Along) -> Along:
+        _ALONG[change] = along
+        return along
+
+    return register
 
 
 def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) -> Growth:
@@ -42,8 +58,7 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
     whole: Growth | None = None
     for step in plan.steps:
         model = teacher if whole is None else whole.student
-        along = deepen_along if step.deepenings else widen_along
-        growth = along(step, model, example_inputs, methods)
+        growth = _ALONG[step.changes[0].change if step.changes else Widening.change](step, model, example_inputs, methods)
         whole = growth if whole is None else one_growth(teacher, whole, growth, growth.inputs)
     assert whole is not None
     return whole

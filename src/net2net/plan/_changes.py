@@ -44,6 +44,10 @@ class Change:
         """Why the change doesn't preserve the function; empty where it does."""
         return ""
 
+    def symmetry(self) -> str:
+        """What parts copies, or that nothing does; empty where the tensors of the plan say it."""
+        return ""
+
     def summary(self) -> dict[str, Any]:
         """The change as plain data for a reader; `data` is what makes it again."""
         raise NotImplementedError

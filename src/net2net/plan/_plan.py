@@ -16,7 +16,7 @@ from net2net.plan._tensor_plan import TensorPlan
 _PROMISES = ("exact", "approximate", "none")
 _IN_WORDS = {
     "exact": "exactly function-preserving",
-    "approximate": "approximately function-preserving (noise on copies)",
+    "approximate": "approximately function-preserving",
     "none": "NOT function-preserving",
 }
 # Of saved plans: 1 had lists of widenings and deepenings, 2 has one list of changes.

@@ -71,7 +71,8 @@ def _start(tensor: TensorPlan) -> str:
     if tensor.fill == "values":
         assert tensor.values is not None
         values = np.unique(tensor.values)
-        return f"all {values[0]:g}" if len(values) == 1 else "from the calibration batches"
+        several = "from the calibration batches" if tensor.values.ndim == 1 else "numbers that the plan holds"
+        return f"all {values[0]:g}" if len(values) == 1 else several
     return {"source": f"as {tensor.source}", "identity": "identity", "initial": "drawn as the layer's own"}[tensor.fill]
 
 

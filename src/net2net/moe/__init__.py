@@ -1,0 +1,22 @@
+"""Mixtures of experts: found in any network, grown, made from feed-forwards."""
+
+from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
+from net2net.moe._gate import Gate
+from net2net.moe._mixtures import Mixture, Mixtures, mixtures
+from net2net.moe._routing import ReplicaExperts, ReplicaRouting, ReplicatedExpert, balance_experts
+from net2net.moe._upcycle import upcycle
+
+__all__ = [
+    "Gate",
+    "Mixture",
+    "MixtureOfExperts",
+    "Mixtures",
+    "ReplicaExperts",
+    "ReplicaRouting",
+    "ReplicatedExpert",
+    "StackedExperts",
+    "TopKRouter",
+    "balance_experts",
+    "mixtures",
+    "upcycle",
+]
