@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from net2net.analysis import new_size
 from net2net.errors import OptionError, SizeError, UnknownNameError
 from net2net.moe._mixtures import Mixture, Mixtures
-from net2net.analysis import new_size
 
 Counts = tuple[int, ...]
 Wanted = int | float | str | Sequence[int]

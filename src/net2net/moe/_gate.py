@@ -18,9 +18,10 @@ class Gate:
     """What a router does, as measured.
 
     The `top_k` largest of the scores, after `selection` is added, are chosen, within the best `groups[0]` of
-    `groups[1]` groups; they are mixed by their scores times `scale`, which `renormalised` ones share out: softmax, renormalised, is
-    the softmax over those chosen. `weight`, `bias` and `selection` are the names of tensors with a row for each expert:
-    of the logits, and of what is added to scores for the choice only. `group_score` is by what groups are compared.
+    `groups[1]` groups, which are compared by `group_score`. The chosen are mixed by their scores times `scale`;
+    `renormalised` ones share it out (of a softmax that is the softmax over the chosen). `weight`, `bias` and
+    `selection` are the names of tensors with a row for each expert: of the logits, and of what is added to scores for
+    the choice only.
     """
 
     score: Score

@@ -58,7 +58,9 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
     whole: Growth | None = None
     for step in plan.steps:
         model = teacher if whole is None else whole.student
-        growth = _ALONG[step.changes[0].change if step.changes else Widening.change](step, model, example_inputs, methods)
+        growth = _ALONG[step.changes[0].change if step.changes else Widening.change](
+            step, model, example_inputs, methods
+        )
         whole = growth if whole is None else one_growth(teacher, whole, growth, growth.inputs)
     assert whole is not None
     return whole
