@@ -64,7 +64,7 @@ def test_transfer_leaves_a_refused_student_alone(monkeypatch: pytest.MonkeyPatch
     before, x = copies(student), torch.randn(4, 2, 6, dtype=torch.float64)
     with pytest.raises(net2net.GrowthError):
         net2net.transfer(mlp(), student, x)
-    monkeypatch.setattr("net2net.growth._proved.require", _refuse)
+    monkeypatch.setattr("net2net.growth._prove.require", _refuse)
     with pytest.raises(net2net.VerificationError):
         net2net.transfer(trained(Literal()), student, x)
     for name, tensor in student.state_dict().items():

@@ -236,7 +236,7 @@ def test_a_student_that_fails_the_proof_is_untouched(monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     student = EncoderClassifier(layers=3).double()
     before = state(student)
-    monkeypatch.setattr("net2net.growth._combine.require", refuse)
+    monkeypatch.setattr("net2net.growth._prove.require", refuse)
     with pytest.raises(net2net.VerificationError):
         net2net.transfer(trained(EncoderClassifier(layers=2)), student, IDS)
     assert equal_states(before, state(student))

@@ -1,4 +1,4 @@
-"""A growth carried out once more, on another network of the teacher's shapes."""
+"""A plan carried out: the tensors that it needs, and the student that it makes of another teacher."""
 
 from __future__ import annotations
 
@@ -9,31 +9,10 @@ from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.apply import grow_state
-from net2net.capture import Inputs, compile_again, structural_copy, unobserved
+from net2net.capture import structural_copy
 from net2net.errors import StudentMismatchError
 from net2net.plan import Plan
-from net2net.proof import Verification, compare_models, require
 from net2net.student import initial_values
-
-
-@unobserved
-def replayed(
-    plan: Plan, teacher: nn.Module, like: nn.Module, inputs: Inputs, measured: Verification
-) -> tuple[nn.Module, Verification]:
-    """The student that a plan makes of another teacher, given what it made of the first, and its proof."""
-    student = carried_out(plan, teacher, like)
-    verification = compare_models(
-        teacher,
-        student,
-        inputs,
-        preserves=plan.preserves,
-        float32_inside=measured.tolerance > 1e-10,
-        approximate=measured.approximate,
-        regrow=lambda other: carried_out(plan, other, student),
-    )
-    require(verification)
-    compile_again(like, student, {})
-    return student, verification
 
 
 def carried_out(plan: Plan, teacher: nn.Module, student: nn.Module) -> nn.Module:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,9 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from net2net.capture import Inputs, compile_again, require_module, require_weights
+from net2net.capture import Inputs, compile_again, require_module, require_weights, unobserved
 from net2net.errors import Net2NetWarning, require_kind
-from net2net.growth._carry_out import replayed, require_same
+from net2net.growth._carry_out import carried_out, require_same
+from net2net.growth._known import Known
+from net2net.growth._prove import prove
 from net2net.growth._summary import in_words
 from net2net.growth._twins import Twins, closest_copies, twins_table
 from net2net.optimizer import RAMP_STEPS, grow_optimizer, grow_scheduler, has_ended, require_ramp, student_groups
@@ -31,6 +32,7 @@ class Growth:
     verification: Verification
     teacher: nn.Module = field(repr=False)
     inputs: Inputs = field(repr=False)
+    known: Known = field(repr=False)
 
     def __str__(self) -> str:
         return f"{self.plan}\n{self.verification}\n\n{in_words(self.plan, self.verification, self.student)}"
@@ -155,8 +157,7 @@ class Growth:
         require_module(teacher, "the network to replay on")
         require_weights(teacher)
         require_same(self.teacher, teacher)
-        student, verification = replayed(self.plan, teacher, self.student, self.inputs, self.verification)
-        return replace(self, student=student, teacher=teacher, verification=verification)
+        return _replayed(self, teacher)
 
     def ema(self, averaged: Any) -> Any:
         """An average of the teacher's weights, as an average of the student's: the same plan on its weights.
@@ -197,9 +198,31 @@ class Growth:
         return student
 
 
-def compiled_alike(growth: Growth, moved: Mapping[str, str] | None = None) -> Growth:
+def proved(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, known: Known) -> Growth:
+    """The growth that a plan has made, proved.
+
+    Raises:
+        VerificationError: the plan promises an exact student, and this one isn't.
+    """
+    return Growth(student, plan, prove(teacher, student, plan, inputs, known), teacher, inputs, known)
+
+
+@unobserved
+def _replayed(growth: Growth, teacher: nn.Module) -> Growth:
+    student = carried_out(growth.plan, teacher, growth.student)
+    result = proved(teacher, student, growth.plan, growth.inputs, growth.known)
+    compile_again(growth.student, student, {})
+    return result
+
+
+def compiled_alike(growth: Growth) -> Growth:
     """The growth with its student compiled in place where the teacher is; the plan's notes say what isn't."""
-    notes = compile_again(growth.teacher, growth.student, moved or {})
+    notes = compile_again(growth.teacher, growth.student, growth.known.moved)
+    return noted(growth, *notes)
+
+
+def noted(growth: Growth, *notes: str) -> Growth:
+    """The growth with more notes in its plan."""
     return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes))) if notes else growth
 
 

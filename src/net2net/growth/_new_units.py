@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.axes import Atom, Term, atoms
@@ -34,35 +31,6 @@ def new_tensors(plan: Plan) -> list[NewUnits]:
     moved = {t.source: name for name, t in plan.tensors.items() if not t.new and t.source is not None}
     sources = {name: tensor.source or "" for name, tensor in plan.tensors.items() if tensor.new}
     return [NewUnits(name, copies=moved.get(source, source)) for name, source in sources.items()]
-
-
-def never_trained(student: nn.Module, new: Set[str]) -> list[str]:
-    """The parameters of new layers and blocks of which none is trained."""
-    found: list[str] = []
-    whole: list[str] = []  # the largest modules that are all new: an adapter in a new block may be what learns there
-    for path, module in student.named_modules():
-        inside = {f"{path}.{name}" if path else name: p for name, p in module.named_parameters()}
-        if inside and inside.keys() <= new and not any(path.startswith(f"{other}.") for other in whole):
-            whole.append(path)
-            found += [] if any(p.requires_grad for p in inside.values()) else inside
-    return found
-
-
-def never_let_out(student: nn.Module, plan: Plan, analysis: Analysis, dead: tuple[str, ...]) -> list[str]:
-    """The frozen tensors of new units of which no other tensor learns either."""
-    inference, parameters = analysis.sites.inference, dict(student.named_parameters())
-    found: dict[str, None] = {}
-    for widening in plan.widenings:
-        atom = analysis.atoms[widening.dimension]
-        names = [
-            name
-            for name in plan.tensors
-            if name in parameters and any(atom in atoms(t) for t in inference.of(inference.graph.state[name]))
-        ]
-        frozen = [name for name in names if not parameters[name].requires_grad]
-        if all(name in frozen or name in dead for name in names):
-            found.update(dict.fromkeys(frozen))
-    return list(found)
 
 
 def _places(term: Term, atom: Atom, marked: npt.NDArray[np.bool_], sizes: dict[Atom, int]) -> Places:

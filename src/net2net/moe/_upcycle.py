@@ -7,16 +7,15 @@ from dataclasses import replace
 from torch import nn
 
 from net2net._version import __version__
-from net2net.capture import Inputs, Methods, examples_of, require_teacher, structural_copy, unobserved
+from net2net.capture import Example, Inputs, examples_of, require_teacher, structural_copy, unobserved
 from net2net.errors import OptionError, StudentMismatchError
-from net2net.growth import Growth, carried_out
+from net2net.growth import Growth, Known, carried_out, compiled_alike, proved
 from net2net.moe._change import Upcycling
 from net2net.moe._counts import Counts, Experts, Scores, requested
 from net2net.moe._mixtures import Mixture, Mixtures, Tokens, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
-from net2net.operators import replays
+from net2net.operators import Made, replays
 from net2net.plan import AxisMap, Plan, TensorPlan
-from net2net.proof import compare_models, require
 
 ROUTINGS = ("replica", "raise_k", "free")
 
@@ -75,7 +74,8 @@ def upcycle(
     counts = requested(Mixtures(found, unknown), experts, scores, cap)
     plan = _replica_plan(model, found, counts, tokens, seed)
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}
-    return _grown(model, replace(plan, left_out=unknown | rest), found, examples)
+    made = _made(model, replace(plan, left_out=unknown | rest), found)
+    return compiled_alike(proved(model, made.student, made.plan, examples, made.known))
 
 
 def _replica_plan(
@@ -95,14 +95,12 @@ def _replica_plan(
 
 
 @replays("upcycling")
-def upcycle_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods = ()) -> Growth:
-    """The upcycling that a plan records, of another network with the same mixtures.
+def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> Made:
+    """What a plan of more experts makes of another network with the same mixtures, before its proof.
 
     Raises:
         StudentMismatchError: its mixtures are others.
     """
-    require_teacher(model, inputs)
-    examples = examples_of(inputs, methods, model)
     found, _, _ = look(model, examples)
     for change in plan.changes:
         assert isinstance(change, Upcycling)
@@ -113,25 +111,14 @@ def upcycle_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods
                 f"the plan makes {change.before} experts of '{change.experts}' {change.after}, and "
                 f"{type(model).__name__} {has}. A plan is replayed on networks of the shapes that it was made for."
             )
-    return _grown(model, plan, found, examples)
+    return _made(model, plan, found)
 
 
-def _grown(model: nn.Module, plan: Plan, found: dict[str, Mixture], inputs: Inputs) -> Growth:
-    """The growth that a plan records, verified."""
+def _made(model: nn.Module, plan: Plan, found: dict[str, Mixture]) -> Made:
     template = structural_copy(model)
     changed: dict[str, tuple[int, int]] = {}
     for change in plan.changes:
         assert isinstance(change, Upcycling)
         changed |= set_replicas(template, found[change.experts], change.counts)
     plan = replace(plan, changed=changed)
-    student = carried_out(plan, model, template)
-    verification = compare_models(
-        model,
-        student,
-        inputs,
-        preserves=plan.preserves,
-        units=new_units(plan),
-        regrow=lambda other: carried_out(plan, other, student),
-    )
-    require(verification)
-    return Growth(student, plan, verification, model, inputs)
+    return Made(carried_out(plan, model, template), plan, Known(tuple(new_units(plan))))

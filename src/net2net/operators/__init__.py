@@ -3,12 +3,14 @@
 from net2net.operators._between import plan_between
 from net2net.operators._deepen import deepen
 from net2net.operators._grow import grow
-from net2net.operators._replay import replay, replays
+from net2net.operators._made import Made, replays
+from net2net.operators._replay import replay
 from net2net.operators._transfer import transfer
 from net2net.operators._widen import widen
 from net2net.operators._width_design import resize_unread
 
 __all__ = [
+    "Made",
     "deepen",
     "grow",
     "plan_between",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations_with_replacement, islice, product
 from typing import Any
 
@@ -10,26 +11,31 @@ from torch import nn
 
 from net2net.analysis import analyze_examples
 from net2net.capture import Example
-from net2net.depth import Depth, LayerPlace, Stack, find_layers, find_stacks, order
+from net2net.depth import Depth, DepthOptions, LayerPlace, Stack, find_layers, find_stacks, order
 from net2net.errors import GrowthError, StudentMismatchError
-from net2net.growth import Growth
-from net2net.operators._deepen import deepen_like
+from net2net.operators._calibrate import Calibration
+from net2net.operators._deepen import deeper
+from net2net.operators._made import Made
 
 _MAX_TRIES, _MAX_PLACES = 60, 2000
 
 
 def as_deep(
-    teacher: nn.Module, student: nn.Module, inputs: tuple[Example, ...], keywords: dict[str, Any]
-) -> Iterator[Growth | None]:
+    teacher: nn.Module,
+    student: nn.Module,
+    inputs: tuple[Example, ...],
+    options: DepthOptions,
+    calibration: Calibration | None,
+) -> Iterator[Made | None]:
     """The teacher as deep as the student, in every way that gives the student's modules; None if it is already.
 
     The student is the draft: its forward says what is read between which blocks, as far as it differs from the
     teacher's.
     """
-    inference, positions = analyze_examples(teacher, inputs[:1]).sites.inference, keywords.get("positions")
+    inference, positions = analyze_examples(teacher, inputs[:1]).sites.inference, options.positions
     theirs = dict(student.named_modules())
     ways: list[list[dict[str, Depth]]] = []
-    deeper: set[str] = set()
+    longer: set[str] = set()
     containers: dict[str, list[Stack]] = {}
     for stack in find_stacks(inference, teacher):
         containers.setdefault(stack.container, []).append(stack)
@@ -37,12 +43,12 @@ def as_deep(
         mine, other = teacher.get_submodule(path), theirs.get(path)
         extra = len(list(other.children())) - len(list(mine.children())) if other is not None else 0
         if extra > 0 and isinstance(mine, (nn.ModuleList, nn.Sequential)):
-            deeper.add(path)
+            longer.add(path)
             splits = [{s: n for s, n in zip(stacks, p, strict=True) if n} for p in _splits(extra, len(stacks))]
             taps = _taps_of(student, inputs) if any(s.taps for s in stacks) else {}
             ways.append([way for split in splits for way in _placed(split, taps, positions)])
     layers = [p for p in find_layers(inference, teacher) if p.kind is not None]
-    choices = _layer_choices(teacher, student, layers, deeper)
+    choices = _layer_choices(teacher, student, layers, longer)
     wheres = [{k: v for part in parts for k, v in part.items()} for parts in islice(product(*ways), _MAX_TRIES)]
     if not any(wheres) and not choices:
         yield None
@@ -51,12 +57,13 @@ def as_deep(
     found = False
     for chosen, (choice, kernel) in product(wheres, choices or [({}, None)]):
         try:
-            growth = deepen_like(student, teacher, {**chosen, **choice}, inputs, kernel=kernel, **keywords)
+            where = {**chosen, **choice}
+            made = deeper(teacher, where, inputs, replace(options, kernel=kernel), calibration, student)
         except GrowthError as error:
             refusal = refusal or error
             continue
         found = True
-        yield growth
+        yield made
     if not found and refusal is not None:
         raise refusal
 

@@ -22,14 +22,14 @@ from net2net.capture import (
 )
 from net2net.depth import PRESERVING, DepthOptions, Kernel, Positions, Stack, Where, find_stacks, resolve_where
 from net2net.errors import SizeError, StudentMismatchError
-from net2net.growth import Growth, carried_out, compiled_alike, never_trained, new_tensors, require_tensors, state_of
+from net2net.growth import Growth, compiled_alike, known_of_depth, noted, proved, require_tensors, state_of
 from net2net.operators._alive import told
 from net2net.operators._calibrate import Calibration
 from net2net.operators._depth_design import DepthDesigner
 from net2net.operators._hanging import not_carried, warn_of_optimizers
+from net2net.operators._made import Made, replays
 from net2net.operators._room import require_room_for_copies
 from net2net.plan import Plan
-from net2net.proof import compare_models, require
 from net2net.student import Skeleton, initial_values
 
 
@@ -88,40 +88,26 @@ def deepen(
     """
     options = DepthOptions(init, positions, kernel, seed)
     require_teacher(model, example_inputs)
-    growth = told(_deepened(model, where, examples_of(example_inputs, methods, model), calibration, options, None))
+    examples = examples_of(example_inputs, methods, model)
+    made = deeper(model, where, examples, options, calibration)
+    growth = told(proved(model, made.student, made.plan, examples, made.known))
     warn_of_optimizers(model)
-    notes = (*growth.plan.notes, *not_carried(model, growth.plan))
-    return replace(growth, plan=replace(growth.plan, notes=notes))
+    return noted(compiled_alike(growth), *not_carried(model, made.plan))
 
 
-def deepen_like(
-    student: nn.Module,
+def deeper(
     model: nn.Module,
     where: Where,
-    inputs: tuple[Example, ...],
+    examples: tuple[Example, ...],
+    options: DepthOptions,
     calibration: Calibration | None = None,
-    *,
-    init: str = "identity",
-    positions: Positions | None = None,
-    kernel: Kernel = None,
-    seed: int = 0,
-) -> Growth:
-    """As `deepen`, with a student that the user built for a draft: it is as deep, and may be wider.
+    like: nn.Module | None = None,
+) -> Made:
+    """What `deepen` makes, before its proof. `like` is a student that the user built: it is as deep, and may be wider.
 
     Raises:
         GrowthError: as for `deepen`.
     """
-    return _deepened(model, where, inputs, calibration, DepthOptions(init, positions, kernel, seed), student)
-
-
-def _deepened(
-    model: nn.Module,
-    where: Where,
-    examples: tuple[Example, ...],
-    calibration: Calibration | None,
-    options: DepthOptions,
-    like: nn.Module | None,
-) -> Growth:
     require_request(where, "where")
     analysis = analyze_examples(model, examples[:1])
     designer = DepthDesigner(model, analysis, options, examples, calibration, like)
@@ -145,19 +131,18 @@ def _deepened(
         copied = one.place.blocks[0].path if isinstance(one.place, Stack) else one.place.name
         require_room_for_copies(model, copied, one.count)
     plan, skeleton = designer.of(wanted) if isinstance(where, Mapping) else designer.of_most(wanted)
-    plan.left_out.update(left_out)
-    return _grown(model, plan, skeleton, analysis, examples)
+    plan = replace(plan, left_out={**plan.left_out, **left_out})
+    return _made(model, plan, skeleton, analysis)
 
 
-def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods = ()) -> Growth:
-    """The growth in depth that a plan records, of another network with the same tensors.
+@replays("deepening")
+def deeper_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> Made:
+    """What a plan in depth makes of another network with the same tensors, before its proof.
 
     Raises:
         StudentMismatchError: its tensors are others.
         GrowthError: its class doesn't run with these layers.
     """
-    require_teacher(model, inputs)
-    examples = examples_of(inputs, methods, model)
     analysis = analyze_examples(model, examples[:1])
     designer = DepthDesigner(model, analysis, DepthOptions(seed=plan.seed), examples, None)
     skeleton = designer.first_running([designer.again(d) for d in plan.deepenings])
@@ -170,10 +155,10 @@ def deepen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods 
             f"{shapes.get(odd, 'in no place')}. A plan is replayed on networks of the class and the shapes that it was "
             "made for."
         )
-    return told(_grown(model, plan, skeleton, analysis, examples))
+    return _made(model, plan, skeleton, analysis)
 
 
-def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis, inputs: tuple[Example, ...]) -> Growth:
+def _made(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis) -> Made:
     draws = any(tensor.fill == "initial" for tensor in plan.tensors.values())
     initial = initial_values(skeleton.model, plan.seed) if draws else None
     state = grow_state(plan, state_of(model, analysis), initial)
@@ -182,26 +167,5 @@ def _grown(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis,
         new = state[name]
         return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
-    student = structural_copy(skeleton.model, real)
-    verification = compare_models(
-        model,
-        student,
-        inputs,
-        preserves=plan.preserves,
-        float32_inside=analysis.sites.inference.graph.casts_to_float32,
-        moved=skeleton.moved,
-        units=new_tensors(plan),
-        approximate=_approximate(plan),
-        regrow=lambda other: carried_out(plan, other, student),
-    )
-    require(verification)
-    if verification.dead is not None:
-        frozen = [name for name in never_trained(student, skeleton.new) if name not in verification.dead]
-        verification = replace(verification, dead=(*verification.dead, *frozen))
-    return compiled_alike(Growth(student, plan, verification, model, inputs), skeleton.moved)
-
-
-def _approximate(plan: Plan) -> tuple[str, ...]:
-    """The modes in which a plan is close, not exact: train mode with a BatchNorm that is new."""
-    new = any(name.endswith("running_mean") and t.fill == "values" for name, t in plan.tensors.items())
-    return ("train",) if new else ()
+    known = known_of_depth(plan, analysis, frozenset(skeleton.new), skeleton.moved)
+    return Made(structural_copy(skeleton.model, real), plan, known)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import nn
 
 from net2net.analysis import Request
-from net2net.capture import Inputs, Methods
-from net2net.depth import Kernel, Positions, Where
+from net2net.capture import Inputs, Methods, examples_of, require_request, require_teacher, unobserved
+from net2net.depth import DepthOptions, Kernel, Positions, Where
 from net2net.errors import OptionError
-from net2net.growth import Growth, one_growth
+from net2net.growth import Growth
 from net2net.operators._calibrate import Calibration
-from net2net.operators._deepen import deepen
-from net2net.operators._widen import widen
-from net2net.width import NoiseSpec
+from net2net.operators._deepen import deepen, deeper
+from net2net.operators._hanging import not_carried
+from net2net.operators._widen import widen, wider
+from net2net.width import NoiseSpec, WidthOptions
 
 
+@unobserved
 def grow(
     model: nn.Module,
     example_inputs: Inputs,
@@ -60,12 +64,26 @@ def grow(
     """
     if sizes is None and where is None:
         raise OptionError("grow() needs sizes= (wider), where= (deeper), or both.")
-    depth = {"calibration": calibration, "init": init, "positions": positions, "kernel": kernel, "methods": methods}
-    width = {"how": how, "shares": shares, "noise": noise, "methods": methods, "unread": unread}
     if where is None:
-        return widen(model, sizes, example_inputs, seed=seed, **width)  # type: ignore[arg-type]
-    deeper = deepen(model, where, example_inputs, seed=seed, **depth)  # type: ignore[arg-type]
+        assert sizes is not None
+        return widen(
+            model, sizes, example_inputs, how=how, shares=shares, noise=noise, seed=seed, methods=methods, unread=unread
+        )
     if sizes is None:
-        return deeper
-    wider = widen(deeper.student, sizes, example_inputs, seed=seed, **width)  # type: ignore[arg-type]
-    return one_growth(model, deeper, wider, deeper.inputs)
+        return deepen(
+            model,
+            where,
+            example_inputs,
+            calibration,
+            init=init,
+            positions=positions,
+            kernel=kernel,
+            seed=seed,
+            methods=methods,
+        )
+    width, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, kernel, seed)
+    require_teacher(model, example_inputs)
+    require_request(sizes, "sizes")
+    made = deeper(model, where, examples_of(example_inputs, methods, model), depth, calibration)
+    plan = replace(made.plan, notes=(*made.plan.notes, *not_carried(model, made.plan)))
+    return wider(model, sizes, example_inputs, width, methods, unread, made._replace(plan=plan))

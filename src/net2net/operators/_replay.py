@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import nn
 
-from net2net.capture import Inputs, Methods
+from net2net.capture import Inputs, Methods, examples_of, require_teacher, unobserved
 from net2net.errors import require_kind
-from net2net.growth import Growth, one_growth
-from net2net.operators._deepen import deepen_along
-from net2net.operators._widen import widen_along
-from net2net.plan import Plan, Widening
-
-# Carries out a plan on a network, given the example inputs and methods beside `forward`.
-Along = Callable[[Plan, nn.Module, Inputs, Methods], Growth]
-_ALONG: dict[str, Along] = {"widening": widen_along, "deepening": deepen_along}
+from net2net.growth import Growth, compiled_alike, proved
+from net2net.operators._alive import told
+from net2net.operators._made import Made, replaying
+from net2net.plan import Plan
 
 
-def replays(change: str) -> Callable[[Along], Along]:
-    """Register what carries out the plans of a kind of change, by the name that it has in `net2net.plan.change`."""
-
-    def register(along: Along) -> Along:
-        _ALONG[change] = along
-        return along
-
-    return register
-
-
+@unobserved
 def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) -> Growth:
     """Carry out the growth that a plan records, on any network with the tensors of the one that it was made for.
 
@@ -55,12 +40,11 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
         Linear(in_features=4, out_features=12, bias=True)
     """
     require_kind(plan, Plan, "the plan", "a Plan: growth.plan, or Plan.load(path)")
-    whole: Growth | None = None
+    require_teacher(teacher, example_inputs)
+    examples = examples_of(example_inputs, methods, teacher)
+    made: Made | None = None
     for step in plan.steps:
-        model = teacher if whole is None else whole.student
-        growth = _ALONG[step.changes[0].change if step.changes else Widening.change](
-            step, model, example_inputs, methods
-        )
-        whole = growth if whole is None else one_growth(teacher, whole, growth, growth.inputs)
-    assert whole is not None
-    return whole
+        model = teacher if made is None else made.student
+        made = replaying(step)(step, model, examples).after(made)
+    assert made is not None
+    return compiled_alike(told(proved(teacher, made.student, made.plan, examples, made.known)))

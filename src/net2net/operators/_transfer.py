@@ -20,12 +20,14 @@ from net2net.capture import (
     structural_copy,
     unobserved,
 )
+from net2net.depth import DepthOptions
 from net2net.errors import GrowthError
-from net2net.growth import Growth, one_growth, proved, state_of
+from net2net.growth import Growth, known_of_width, proved, state_of
 from net2net.operators._alive import learning, told
 from net2net.operators._as_deep import as_deep
 from net2net.operators._between import check_shapes, loaded, plan_between
 from net2net.operators._calibrate import Calibration
+from net2net.operators._made import Made
 from net2net.operators._width_design import warn_of_twins
 from net2net.plan import Plan
 from net2net.student import changed_buffers, initial_values
@@ -72,13 +74,12 @@ def transfer(
         >>> transfer(teacher, student, torch.randn(3, 4)).verification.passed
         True
     """
-    options = WidthOptions(how, shares, noise, seed)
+    options, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, seed=seed)
     require_module(student, "the student")
     require_teacher(teacher, example_inputs)
     examples = examples_of(example_inputs, methods, teacher)
-    keywords = {"calibration": calibration, "init": init, "positions": positions, "seed": seed}
     refusal: GrowthError | None = None
-    for deeper in as_deep(teacher, student, examples, keywords):
+    for deeper in as_deep(teacher, student, examples, depth, calibration):
         try:
             return _wider(teacher, deeper, student, examples, options)
         except GrowthError as error:
@@ -88,14 +89,14 @@ def transfer(
 
 
 def _wider(
-    teacher: nn.Module, deeper: Growth | None, student: nn.Module, inputs: tuple[Example, ...], options: WidthOptions
+    teacher: nn.Module, deeper: Made | None, student: nn.Module, inputs: tuple[Example, ...], options: WidthOptions
 ) -> Growth:
     """Set the student's weights from a teacher that is as deep as it is."""
     source = teacher if deeper is None else deeper.student
-    earlier = Plan({}, (), options.seed) if deeper is None else deeper.plan
+    earlier = {} if deeper is None else deeper.plan.attributes
     analysis = analyze(source, inputs)
     prepared = structural_copy(student)
-    for path, values in earlier.attributes.items():
+    for path, values in earlier.items():
         for name, number in values.items():
             setattr(prepared.get_submodule(path), name, number)
     initial = initial_values(student, options.seed) if options.how == "random_pad" else None
@@ -107,16 +108,15 @@ def _wider(
             del state[name]
         return state
 
-    def made(options: WidthOptions) -> Growth:
+    def grown(options: WidthOptions) -> Growth:
         plan = plan_between(source, analysis, prepared, analysis.examples, options)
         check_shapes(plan, analysis, student)
         plan = with_scales(plan, analysis.sites.inference, weights)
-        return proved(source, loaded(prepared, state_for(plan), plan), plan, analysis, inputs)
+        made = Made(loaded(prepared, state_for(plan), plan), plan, known_of_width(plan, analysis)).after(deeper)
+        return proved(teacher, made.student, made.plan, inputs, made.known)
 
-    growth = learning(made(options), lambda _, other: made(other), options, analysis)
-    plan = growth.plan
-    growth = told(growth if deeper is None else one_growth(teacher, deeper, growth, inputs))
+    growth = told(learning(grown(options), lambda _, other: grown(other), options, analysis))
+    plan = replace(growth.plan, earlier=None)
     warn_of_twins(plan, options)
-    attributes = {**earlier.attributes, **plan.attributes}
-    loaded(student, state_for(plan), replace(plan, attributes=attributes), in_place=True)
+    loaded(student, state_for(plan), replace(plan, attributes={**earlier, **plan.attributes}), in_place=True)
     return replace(growth, student=student)

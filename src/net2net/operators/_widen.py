@@ -9,12 +9,13 @@ from torch import nn
 
 from net2net.analysis import Request, analyze, apart_from_unread, meant_by, resolve_request, with_notes
 from net2net.apply import grow_state
-from net2net.capture import Inputs, Methods, require_request, require_teacher, unobserved
+from net2net.capture import Example, Inputs, Methods, require_request, require_teacher, unobserved
 from net2net.errors import StudentMismatchError
-from net2net.growth import Growth, compiled_alike, proved, require_tensors, state_of
+from net2net.growth import Growth, compiled_alike, known_of_width, noted, proved, require_tensors, state_of
 from net2net.operators._alive import learning, told
 from net2net.operators._hanging import not_carried, warn_of_optimizers
 from net2net.operators._left_out import fixed_ones
+from net2net.operators._made import Made, replays
 from net2net.operators._room import require_room
 from net2net.operators._width_design import Design, WidthDesigner, warn_of_twins
 from net2net.plan import Plan
@@ -70,44 +71,61 @@ def widen(
     options = WidthOptions(how, shares, noise, seed)
     require_teacher(model, example_inputs)
     require_request(sizes, "sizes")
+    return wider(model, sizes, example_inputs, options, methods, unread)
+
+
+def wider(
+    teacher: nn.Module,
+    sizes: Request,
+    example_inputs: Inputs,
+    options: WidthOptions,
+    methods: Methods = (),
+    unread: str = "refuse",
+    deeper: Made | None = None,
+) -> Growth:
+    """The growth of `widen`; or, of a teacher that has been made deeper, the growth in both, proved as one.
+
+    Raises:
+        GrowthError: as for `widen`.
+    """
+    model = teacher if deeper is None else deeper.student
     analysis = analyze(model, example_inputs, methods=methods)
     every = not isinstance(sizes, Mapping)
     sizes_by_name, shared = apart_from_unread(analysis, resolve_request(analysis, sizes), unread, every)
     require_room(analysis, sizes_by_name)
-
     weights = state_of(model, analysis)
 
-    def made(design: Design) -> Growth:
+    def grown(design: Design) -> Growth:
         plan, blueprint, new_sizes = design
-        initial = initial_values(blueprint.model, seed) if how == "random_pad" else None
+        initial = initial_values(blueprint.model, options.seed) if options.how == "random_pad" else None
         plan = with_scales(plan, analysis.sites.inference, weights)
         student = fill(model, blueprint, plan, new_sizes, grow_state(plan, weights, initial))
-        return proved(model, student, plan, analysis, analysis.examples)
+        made = Made(student, plan, known_of_width(plan, analysis)).after(deeper)
+        return proved(teacher, student, made.plan, analysis.examples, made.known)
 
     def again(sizes: Mapping[str, int], options: WidthOptions) -> Growth:
-        return made(WidthDesigner(model, analysis, options, analysis.examples).of(dict(sizes)))
+        return grown(WidthDesigner(model, analysis, options, analysis.examples).of(dict(sizes)))
 
     designer = WidthDesigner(model, analysis, options, analysis.examples)
-    growth = made(designer.of_most(sizes_by_name) if every else designer.of_named(sizes_by_name))
+    growth = grown(designer.of_most(sizes_by_name) if every else designer.of_named(sizes_by_name))
     growth = told(learning(growth, again, options, analysis, every))
     left_out = {**growth.plan.left_out, **shared, **fixed_ones(analysis, growth.plan, meant_by(analysis, sizes))}
     plan = with_notes(replace(growth.plan, left_out=left_out), analysis)
-    plan = replace(plan, notes=(*plan.notes, *not_carried(model, plan)))
-    warn_of_optimizers(model)
-    growth = compiled_alike(replace(growth, plan=plan))
+    warn_of_optimizers(teacher)
+    growth = compiled_alike(noted(replace(growth, plan=plan), *not_carried(model, plan)))
     warn_of_twins(growth.plan, options)
     return growth
 
 
-def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods = ()) -> Growth:
-    """The growth in width that a plan records, of another network with the same tensors.
+@replays("widening")
+def wider_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> Made:
+    """What a plan in width makes of another network with the same tensors, before its proof.
 
     Raises:
         StudentMismatchError: its tensors are others.
         GrowthError: its class doesn't run at these sizes.
     """
-    require_teacher(model, inputs)
-    analysis = analyze(model, inputs, methods=methods)
+    analysis = analyze(model, examples)
     for w in plan.widenings:
         atom = analysis.atoms.get(w.dimension)
         if atom is None or atom.size != w.before:
@@ -123,4 +141,4 @@ def widen_along(plan: Plan, model: nn.Module, inputs: Inputs, methods: Methods =
     blueprint, _ = designer.first_fitting(plan, sizes)
     initial = initial_values(blueprint.model, plan.seed) if plan.preserves == "none" else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
-    return compiled_alike(told(proved(model, student, plan, analysis, analysis.examples)))
+    return Made(student, plan, known_of_width(plan, analysis))

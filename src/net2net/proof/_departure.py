@@ -44,7 +44,7 @@ def first_departure(
         other = seen[1].get(moved.get(path, path))
         if other is None:
             continue
-        other = _old_units(other, reference, sources.get(path))
+        other = _old_units(other, reference, sources.get(moved.get(path, path)))
         if other is not None and reference.numel() and not relative_error(reference, other) <= tolerance:
             return path
     return None

@@ -1,0 +1,44 @@
+"""The proof of a growth, whatever made it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from net2net.capture import Inputs
+from net2net.growth._carry_out import carried_out
+from net2net.growth._known import Known
+from net2net.plan import Plan
+from net2net.proof import Verification, compare_models, require
+
+
+def prove(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, known: Known) -> Verification:
+    """Compare a student with its teacher, with all that is known of its growth.
+
+    Raises:
+        VerificationError: the plan promises an exact student, and this one isn't.
+    """
+    verification = compare_models(
+        teacher,
+        student,
+        inputs,
+        preserves=plan.preserves,
+        float32_inside=known.float32_inside,
+        sources=known.sources,
+        units=known.units,
+        moved=known.moved,
+        approximate=_approximate(plan),
+        regrow=lambda other: carried_out(plan, other, student),
+    )
+    require(verification)
+    dead = verification.dead
+    if dead is None:
+        return verification
+    return replace(verification, dead=tuple(dict.fromkeys((*dead, *known.untrained(student, dead)))))
+
+
+def _approximate(plan: Plan) -> tuple[str, ...]:
+    """The modes in which a plan is close, not exact: train mode with a BatchNorm that is new."""
+    tensors = [item for step in plan.steps for item in step.tensors.items()]
+    return ("train",) if any(name.endswith("running_mean") and t.fill == "values" for name, t in tensors) else ()
