@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import _meta_registrations as shapes
 from torch import nn
 from torch.distributions import Distribution
 
@@ -19,6 +20,7 @@ def plain_operations() -> Iterator[None]:
 
     The fused inference path of `nn.MultiheadAttention` is one opaque operation. `nn.Transformer` compares a mask with
     a causal one to run faster: without, it applies the mask that it is given. Distributions check their arguments.
+    The shape of a grouped product is only given for bfloat16, although it runs in float32 too.
     """
     fast = torch.backends.mha.get_fastpath_enabled()
     unchecked: Any = property(lambda self: False, lambda self, value: vars(self).update(_validate_args=value))
@@ -28,6 +30,7 @@ def plain_operations() -> Iterator[None]:
             uncompiled(),
             _replaced(nn.modules.transformer, "_detect_is_causal_mask", _as_said),
             _replaced(Distribution, "_validate_args", unchecked),  # also where a call asks for checks
+            _replaced(shapes, "_meta_grouped_mm_common", _grouped_shape),
         ):
             yield
     finally:
@@ -36,6 +39,13 @@ def plain_operations() -> Iterator[None]:
 
 def _as_said(mask: torch.Tensor | None, is_causal: bool | None = None, size: int | None = None) -> bool:
     return is_causal is True
+
+
+def _grouped_shape(
+    a: torch.Tensor, b: torch.Tensor, *scales: Any, offs: Any = None, out_dtype: Any = None, **others: Any
+) -> torch.Tensor:
+    made: torch.Tensor = shapes._create_grouped_mm_output_tensor(a, b, offs, out_dtype)  # type: ignore[no-untyped-call]
+    return made
 
 
 @contextlib.contextmanager

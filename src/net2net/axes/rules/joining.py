@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Term, concat, lock, size, split, unify
+from net2net.axes._terms import Term, concat, lock, size, split, unflatten, unify
 from net2net.capture import Node
 
 _FIXED_DIMS = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
@@ -87,7 +87,7 @@ def select(inference: Inference, node: Node) -> list[Axes]:
 
 @rule("aten.slice", "aten.narrow", "aten.narrow_copy", flow=Flow.PASS)
 def slice_(inference: Inference, node: Node) -> list[Axes]:
-    """A stretch of an axis; with a step, places are picked by number."""
+    """A stretch of an axis; with a step, one of each run of places, or places picked by number."""
     x, out = node["self"], node.output
     axes = list(inference.of(x))
     dim = node["dim"] % len(axes)
@@ -97,6 +97,10 @@ def slice_(inference: Inference, node: Node) -> list[Axes]:
     if out.shape[dim] == length:
         return [tuple(axes)]
     if step != 1:
+        if length == step * out.shape[dim] and start < step:  # (run, place in it)
+            axes[dim], inside = unflatten(axes[dim], [out.shape[dim], step], node.where)
+            lock(inside, f"its places are picked in steps ({node.where})")
+            return [tuple(axes)]
         lock(axes[dim], f"its places are picked in steps ({node.where})")
         axes[dim] = inference.fixed(node, [out.shape[dim]], "places picked in steps")[0]
         return [tuple(axes)]
