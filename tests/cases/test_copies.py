@@ -400,3 +400,46 @@ def test_a_schedule_goes_on_with_what_training_keeps() -> None:
         training.optimizer.step()
         training = schedule.after(step, training)
     assert sum(p.numel() for p in training.model.parameters()) == 13 * 5 + 13 * 14 + 2 * 14
+
+
+class OverParameter(Net):
+    """A function kept as an attribute, over a parameter itself."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        scale = self.scale = nn.Parameter(torch.full((8,), 1.5, dtype=torch.float64))
+
+        def local(h: torch.Tensor) -> torch.Tensor:
+            return h * scale
+
+        made: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+            "lambda": lambda h: h * scale,
+            "local function": local,
+            "default": lambda h, of=scale: h * of,
+            "partial": functools.partial(torch.mul, scale),
+            "of a list": (lambda both: lambda h: h * both[0])([scale]),
+        }
+        self.act = [made[way]]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(torch.relu(self.act[0](self.a(x))))
+
+
+@pytest.mark.parametrize("way", ["lambda", "local function", "default", "partial", "of a list"])
+def test_functions_over_a_parameter_mean_the_students(way: str) -> None:
+    torch.manual_seed(0)
+    net = OverParameter(way)
+    student: Any = net2net.widen(net, {"a": 13}, x()).student
+    assert student.scale.shape == (13,)
+    assert preserved(net, student, x())
+    with torch.no_grad():
+        student.scale.zero_()
+        assert torch.equal(student(x()), student.b.bias.expand(5, 2))
+        assert not torch.equal(net(x()), net.b.bias.expand(5, 2))
+
+
+def test_a_parameter_that_only_a_function_has_is_named() -> None:
+    net: Any = OverParameter("lambda")
+    del net.scale
+    with pytest.raises(net2net.FixedDimensionError, match=r"act\[0\] \(its closure's 'scale'\)"):
+        net2net.widen(net, {"a": 13}, x())

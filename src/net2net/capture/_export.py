@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from net2net.capture._examples import Example, Inputs, examples_of
 from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Value
-from net2net.capture._kept import kept_tensors
+from net2net.capture._kept import entries_of, kept_tensors
 from net2net.capture._merge import merged
 from net2net.capture._modes import as_called
 from net2net.capture._plain import plain_operations
@@ -43,7 +43,8 @@ def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Gr
     refuse_unfit(model)
     teacher, without_weights = model, any(p.device.type == "meta" for p in model.parameters())
     model = prepared(without_memory(model) if without_weights else structural_copy(model), example)
-    ties, kept = _ties(model), kept_tensors(model)
+    ties = _ties(model)
+    held = {**dict(model.named_parameters()), **dict(model.named_buffers()), **kept_tensors(model)}
     device = next((tensor.device for tensor in model.parameters()), None)
     if device is not None:
         args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (args, kwargs))
@@ -51,7 +52,7 @@ def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Gr
         program = _exported(model, args, kwargs, example)
     except Exception as error:
         raise refusal(teacher, example, model, error) from error
-    return read(program, ties, state, {id(tensor): place for place, tensor in kept.items()})
+    return read(program, ties, state, {entries_of(t): name for name, t in held.items()})
 
 
 def _exported(model: nn.Module, args: Any, kwargs: Any, example: Example) -> torch.export.ExportedProgram:

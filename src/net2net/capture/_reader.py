@@ -12,6 +12,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.utils import _pytree as pytree
 
 from net2net.capture._graph import Graph, Kind, Node, Value, connected, without_unread
+from net2net.capture._kept import entries_of
 from net2net.capture._signature import named_outputs
 from net2net.capture._unknown import Sizes
 
@@ -29,12 +30,12 @@ _KINDS: dict[InputKind, Kind] = {
 
 
 def read(
-    program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value], kept: dict[int, str]
+    program: torch.export.ExportedProgram, ties: dict[str, str], state: dict[str, Value], held: dict[object, str]
 ) -> Graph:
     """The graph of an exported program; `ties` maps each further name of a shared tensor to its first, `state` holds
-    parameters and buffers that another program of the same model has read, and `kept` has the places of other
-    tensors that its modules keep, by their identity."""
-    return _Reader(program, ties, state, kept).read()
+    parameters and buffers that another program of the same model has read, and `held` has the names of all tensors
+    that the model holds, by their entries: a function on a module may read a parameter in its closure."""
+    return _Reader(program, ties, state, held).read()
 
 
 class _Reader:
@@ -45,10 +46,10 @@ class _Reader:
         program: torch.export.ExportedProgram,
         ties: dict[str, str],
         state: dict[str, Value],
-        kept: dict[int, str],
+        held: dict[object, str],
     ) -> None:
         self.program = program
-        self.kept = kept
+        self.held = held
         self.ties = ties
         self.nodes: list[Node] = []
         self.state = state
@@ -90,12 +91,12 @@ class _Reader:
             return example
         kind = _KINDS.get(spec.kind, "constant") if spec is not None else "constant"
         name = spec.target if spec is not None and spec.target is not None else fx_node.name
-        if kind in ("parameter", "buffer"):
+        if kind == "constant" and spec is not None:
+            name = self.held.get(entries_of(self.program.constants.get(spec.target)), name)
+        if kind != "input":
             name = self.ties.get(name, name)
             if name in self.state:
                 return self.state[name]
-        elif spec is not None:
-            name = self.kept.get(id(self.program.constants.get(spec.target)), name)
         value = Value(name, self.sizes.shape(example), example.dtype, kind, self._number(spec, kind))
         if kind in ("buffer", "constant") and spec is not None and "lifted_tensor" not in name:
             stored = self.program.state_dict.get(spec.target, self.program.constants.get(spec.target))
