@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1] / "src" / "net2net"
 # Floors from the ground up. A new room is one word here; rooms of one floor don't import each other.
 ORDER = (
     "errors _version | report pretrained | plan capture | axes apply optimizer proof | sites | width depth"
-    " | analysis student | growth | operators | training huggingface moe | demo experiments | cli __init__ | __main__"
+    " | analysis student | growth | operators | training huggingface moe | contracts demo experiments"
+    " | cli __init__ | __main__"
 )
 FLOOR = {room: n for n, floor in enumerate(ORDER.split("|")) for room in floor.split()}
 FILES_OF_THE_ROOT = {"__init__.py", "__main__.py", "_version.py", "errors.py"}

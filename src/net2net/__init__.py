@@ -3,6 +3,7 @@
 from net2net import training as training
 from net2net._version import __version__ as __version__
 from net2net.analysis import Analysis, Dimension, Place, analyze
+from net2net.axes import register_rule
 from net2net.depth import DepthPlace
 from net2net.errors import (
     CaptureError,
@@ -55,6 +56,7 @@ __all__ = [
     "grow",
     "grow_checkpoint",
     "register_optimizer",
+    "register_rule",
     "replay",
     "transfer",
     "twins",

@@ -15,7 +15,22 @@ from net2net.axes._inference import (
     rule,
 )
 from net2net.axes._patterns import readers, recognise_gains, recognise_rms, stored_gain
-from net2net.axes._terms import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size, unflatten
+from net2net.axes._register import register_rule
+from net2net.axes._terms import (
+    UNIT,
+    Atom,
+    Concat,
+    Product,
+    Term,
+    atoms,
+    head,
+    lock,
+    resolve,
+    size,
+    split,
+    unflatten,
+    unify,
+)
 
 __all__ = [
     "UNIT",
@@ -39,9 +54,12 @@ __all__ = [
     "readers",
     "recognise_gains",
     "recognise_rms",
+    "register_rule",
     "resolve",
     "rule",
     "size",
+    "split",
     "stored_gain",
     "unflatten",
+    "unify",
 ]
