@@ -26,7 +26,7 @@ from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
 from net2net.plan import Plan
 from net2net.proof import Verification, verify
-from net2net.width import NoiseSpec
+from net2net.width import NoiseSpec, UnitMap, UnitRequest, register_how
 
 __all__ = [
     "Analysis",
@@ -47,6 +47,8 @@ __all__ = [
     "SizeError",
     "StudentMismatchError",
     "Twins",
+    "UnitMap",
+    "UnitRequest",
     "UnknownNameError",
     "Verification",
     "VerificationError",
@@ -55,6 +57,7 @@ __all__ = [
     "deepen",
     "grow",
     "grow_checkpoint",
+    "register_how",
     "register_optimizer",
     "register_rule",
     "replay",

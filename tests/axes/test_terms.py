@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from net2net.axes import UNIT, Atom, Concat, Product, Term, atoms, head, lock, resolve, size, unflatten
+from net2net.axes import UNIT, Atom, Concat, LockKind, Product, Term, atoms, head, lock, resolve, size, unflatten
 from net2net.axes._terms import concat, product, split, unify
 
 
 def locks(*terms: Term) -> list[str | None]:
-    return [atom.lock for term in terms for atom in atoms(term)]
+    return [atom.lock and atom.lock.text for term in terms for atom in atoms(term)]
 
 
 def test_sizes() -> None:
@@ -35,17 +35,20 @@ def test_unified_atoms_are_one() -> None:
 
 
 def test_a_lock_reaches_everything_that_is_the_same() -> None:
-    a, b, c = Atom(6), Atom(6, "it reaches the input 'x'"), Atom(6)
+    a, b, c = Atom(6), Atom(6), Atom(6)
+    lock(b, "it reaches the input 'x'", LockKind.INPUT)
     unify(a, b, "add")
     unify(c, a, "mul")
     assert locks(c) == ["it reaches the input 'x'"]
+    (atom,) = atoms(c)
+    assert atom.lock is not None and atom.lock.kind is LockKind.INPUT
 
 
 def test_the_first_reason_stays() -> None:
     a = Atom(4)
     lock(a, "first")
     lock(a, "second")
-    assert a.lock == "first"
+    assert a.lock is not None and a.lock.text == "first"
 
 
 @pytest.mark.parametrize("bound_first", [True, False])

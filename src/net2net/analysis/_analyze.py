@@ -10,7 +10,7 @@ from net2net.analysis._analysis import Analysis
 from net2net.analysis._dimensions import Dimension, Place
 from net2net.analysis._modules import Modules
 from net2net.analysis._naming import name_dimensions
-from net2net.axes import Atom, Inference, Term, atoms, infer, recognise_gains, recognise_rms, resolve
+from net2net.axes import Atom, Inference, LockKind, Term, atoms, infer, lock, recognise_gains, recognise_rms, resolve
 from net2net.capture import (
     Example,
     Inputs,
@@ -100,7 +100,9 @@ def analyze_examples(model: nn.Module, examples: tuple[Example, ...]) -> Analysi
             for tensor, axis in runs[atom]
         )
         name = shown(name)
-        dimensions[name] = Dimension(name, atom.size, growth, reason, places, atom in primary)
+        dimensions[name] = Dimension(
+            name, atom.size, growth, reason, places, atom in primary, atom.lock.kind if atom.lock else None
+        )
         by_name[name] = atom
     return Analysis(dimensions, sites, by_name, examples)
 
@@ -140,8 +142,8 @@ def _lock_unused(inference: Inference) -> None:
     for name, value in inference.graph.state.items():
         for term in inference.of(value):
             for atom in atoms(term):
-                if atom not in carried and atom.lock is None:
-                    atom.lock = f"no value of the network has this axis of '{name}'"
+                if atom not in carried:
+                    lock(atom, f"no value of the network has this axis of '{name}'", LockKind.UNCARRIED)
 
 
 def _primary(inference: Inference, runs: dict[Atom, list[tuple[str, int]]]) -> set[Atom]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from net2net.axes import LockKind
+
 Tolerance = Literal["any", "multiple", "fixed"]
 
 
@@ -27,7 +29,8 @@ class Dimension:
 
     `growth` is "any" (every larger size), "multiple" (whole multiples only) or "fixed"; `reason` says why it is not
     "any". A dimension that is not `primary` shares its axes with another one that a factor for all grows instead
-    (the head size beside the number of heads).
+    (the head size beside the number of heads). `lock` is the kind of thing that holds a fixed one at its size, where
+    one thing does.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Dimension:
     reason: str
     places: tuple[Place, ...]
     primary: bool = True
+    lock: LockKind | None = None
 
     @property
     def tensors(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 
-from net2net.axes import Atom, Concat, Inference, Term, atoms, resolve
+from net2net.axes import Atom, Concat, Inference, LockKind, Term, atoms, resolve
 
 Widths = Callable[[str], list[Term] | None]
 
@@ -90,7 +90,7 @@ def _parts_of_axes(inference: Inference) -> dict[Atom, str]:
 
 def _is_block(atom: Atom) -> bool:
     """Gates, and the places of a fused projection: parts of an axis that are no dimension of the network."""
-    return atom.lock is not None and ("gates" in atom.lock or "picked" in atom.lock or "tensors of a list" in atom.lock)
+    return atom.lock is not None and atom.lock.kind is LockKind.PARTS
 
 
 def _base_name(atom: Atom, places: list[tuple[str, int]], makers: list[str], factors: dict[Atom, str]) -> str:

@@ -6,17 +6,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from net2net.analysis._dimensions import Dimension
+from net2net.axes import LockKind
 from net2net.depth import DepthPlace
 from net2net.report import starred, table
-
-# How the reason of an axis begins that lives inside one tensor only.
-UNCARRIED = "no value of the network has this axis"
 
 
 def dimension_rows(dimensions: Iterable[Dimension]) -> tuple[list[Dimension], str]:
     """The dimensions to show, and a line that counts those that are not: axes inside one tensor, such as kernels."""
     every = list(dimensions)
-    shown = [d for d in every if not d.reason.startswith(UNCARRIED)]
+    shown = [d for d in every if d.lock is not LockKind.UNCARRIED]
     rest = len(every) - len(shown)
     return shown, f"(and {rest} axes that no value of the network has, such as those of kernels)" if rest else ""
 

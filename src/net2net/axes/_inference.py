@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from net2net.axes._terms import UNIT, Atom, Term, atoms, lock, size, unify
+from net2net.axes._terms import UNIT, Atom, Lock, LockKind, Term, atoms, lock, size, unify
 from net2net.capture import Graph, Node, UnknownSize, Value
 
 Axes = tuple[Term, ...]
@@ -130,19 +130,19 @@ class Inference:
     def of(self, value: Value) -> Axes:
         """The axes of a value; a constant that no operation made has locked axes, but for zeros."""
         if value not in self.axes:
-            reason = None if value.zeros else f"it reaches the constant '{value.name}'"
+            reason = None if value.zeros else Lock(LockKind.CONSTANT, f"it reaches the constant '{value.name}'")
             self.axes[value] = tuple(self.fresh(s, reason) for s in value.shape)
         return self.axes[value]
 
-    def fresh(self, length: int, reason: str | None = None) -> Term:
+    def fresh(self, length: int, reason: Lock | None = None) -> Term:
         """A new axis, locked if a reason is given or its length depends on values."""
         if isinstance(length, UnknownSize):
-            reason = reason or "its length depends on values"
+            reason = reason or Lock(LockKind.OPERATION, "its length depends on values")
         return Atom(length, reason) if length != 1 else UNIT
 
-    def fixed(self, node: Node, shape: Sequence[int], reason: str) -> Axes:
+    def fixed(self, node: Node, shape: Sequence[int], reason: str, kind: LockKind = LockKind.OPERATION) -> Axes:
         """New locked axes for a shape."""
-        return tuple(self.fresh(s, f"{reason} ({node.where})") for s in shape)
+        return tuple(self.fresh(s, Lock(kind, f"{reason} ({node.where})")) for s in shape)
 
     def is_read(self, value: Value) -> bool:
         """Whether anything reads a value, or it is a result of the network."""
@@ -152,10 +152,17 @@ class Inference:
         """How many contractions, reductions and normalisations are known."""
         return len(self.contractions), len(self.reductions), len(self.normalisations)
 
-    def lock_axes(self, value: Value, node: Node, reason: str, dims: Sequence[int] | None = None) -> None:
+    def lock_axes(
+        self,
+        value: Value,
+        node: Node,
+        reason: str,
+        dims: Sequence[int] | None = None,
+        kind: LockKind = LockKind.OPERATION,
+    ) -> None:
         """Lock some axes of a value (all of them by default)."""
         for dim in range(len(value.shape)) if dims is None else dims:
-            lock(self.of(value)[dim], f"{reason} ({node.where})")
+            lock(self.of(value)[dim], f"{reason} ({node.where})", kind)
 
     def broadcast(self, node: Node, operands: Sequence[Axes]) -> Axes:
         """The axes of operands combined unit by unit: aligned at the end, axes of size 1 stretched."""
@@ -225,15 +232,17 @@ def infer(graph: Graph) -> Inference:
     inference = Inference(graph, weights_of(graph))
     for name, value in graph.state.items():
         constant = value.kind == "buffer" and not value.saved and not value.zeros and not _is_statistic(value)
-        reason = f"the buffer '{name}' holds constants" if constant else None
+        reason = Lock(LockKind.CONSTANT, f"the buffer '{name}' holds constants") if constant else None
         inference.axes[value] = tuple(inference.fresh(s, reason) for s in value.shape)
     for value in graph.inputs:
-        inference.axes[value] = tuple(inference.fresh(s, _input_reason(value)) for s in value.shape)
+        inference.axes[value] = tuple(
+            inference.fresh(s, Lock(LockKind.INPUT, _input_reason(value))) for s in value.shape
+        )
     for node in graph.nodes:
         _apply_rule(inference, node)
     for name, value in graph.outputs.items():
         for dim, term in enumerate(inference.of(value)):
-            lock(term, f"it reaches axis {dim} of the output '{name}'")
+            lock(term, f"it reaches axis {dim} of the output '{name}'", LockKind.OUTPUT)
     return inference
 
 
@@ -269,10 +278,13 @@ def _lock_consumed(inference: Inference, node: Node, mixed: tuple[int, int, int]
                 lock(term, f"its places are used up ({node.where})")
 
 
+_NO_RULE = "an operation with no rule"
+
+
 def _without_rule(inference: Inference, node: Node) -> list[Axes]:
     for value in node.inputs:
-        inference.lock_axes(value, node, "an operation with no rule")
-    return [inference.fixed(node, value.shape, "an operation with no rule") for value in node.outputs]
+        inference.lock_axes(value, node, _NO_RULE, kind=LockKind.NO_RULE)
+    return [inference.fixed(node, value.shape, _NO_RULE, LockKind.NO_RULE) for value in node.outputs]
 
 
 def _input_reason(value: Value) -> str:

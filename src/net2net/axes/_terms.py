@@ -10,16 +10,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import pairwise
 from typing import TypeAlias
 
 
+class LockKind(Enum):
+    """What holds an axis at its size."""
+
+    INPUT = "an input of the network has it"
+    OUTPUT = "an output of the network has it"
+    CONSTANT = "numbers that are no weights stand along it"
+    PARTS = "its places are things of their own: gates, the parts of a fused projection, the tensors of a list"
+    UNCARRIED = "it is inside one tensor only: no value of the network has it"
+    NO_RULE = "an operation with no rule touches it"
+    ALIGNMENT = "it was related to an axis that it can't be"
+    OPERATION = "an operation needs the number or the order of its places"
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Why an axis can't grow: the kind, and the words for the user."""
+
+    kind: LockKind
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(eq=False, slots=True)
 class Atom:
-    """An axis, or a part of one, with no structure known so far. `lock` is the reason why it can't grow."""
+    """An axis, or a part of one, with no structure known so far. `lock` says why it can't grow, if it can't."""
 
     size: int
-    lock: str | None = None
+    lock: Lock | None = None
     bound: Term | None = field(default=None, repr=False)
 
 
@@ -95,17 +120,17 @@ def atoms(term: Term) -> Iterator[Atom]:
             yield from atoms(child)
 
 
-def lock(term: Term, reason: str) -> None:
+def lock(term: Term, reason: str, kind: LockKind = LockKind.OPERATION) -> None:
     """Forbid every atom of the term to grow. The first reason given stays."""
     for atom in atoms(term):
         if atom.lock is None:
-            atom.lock = reason
+            atom.lock = Lock(kind, reason)
 
 
 def _bind(atom: Atom, term: Term) -> None:
     atom.bound = term
     if atom.lock is not None:
-        lock(term, atom.lock)
+        lock(term, atom.lock.text, atom.lock.kind)
 
 
 def unify(a: Term, b: Term, why: str) -> None:
@@ -114,8 +139,8 @@ def unify(a: Term, b: Term, why: str) -> None:
     if a is b:
         return
     if size(a) != size(b):
-        lock(a, f"{why} relates axes of sizes {size(a)} and {size(b)}")
-        lock(b, f"{why} relates axes of sizes {size(a)} and {size(b)}")
+        lock(a, f"{why} relates axes of sizes {size(a)} and {size(b)}", LockKind.ALIGNMENT)
+        lock(b, f"{why} relates axes of sizes {size(a)} and {size(b)}", LockKind.ALIGNMENT)
         return
     if isinstance(a, Atom) or isinstance(b, Atom):
         if not isinstance(a, Atom):
@@ -123,7 +148,7 @@ def unify(a: Term, b: Term, why: str) -> None:
         assert isinstance(a, Atom)
         if any(atom is a for atom in atoms(b)):
             if resolve(b) is not a:
-                lock(b, f"{why} relates an axis to a rearrangement of itself")
+                lock(b, f"{why} relates an axis to a rearrangement of itself", LockKind.ALIGNMENT)
         else:
             _bind(a, b)
     elif isinstance(a, Concat) and isinstance(b, Concat):
@@ -166,13 +191,13 @@ def _unify_products(a: Product, b: Product, why: str) -> None:
             rest.insert(0, inner)
         else:
             for term in (first, second, *left, *right):
-                lock(term, f"{why} relates blocks of {size(first)} to blocks of {size(second)}")
+                lock(term, f"{why} relates blocks of {size(first)} to blocks of {size(second)}", LockKind.ALIGNMENT)
             return
 
 
 def _locked(sizes: Sequence[int], term: Term, reason: str) -> list[Term]:
-    lock(term, reason)
-    return [Atom(s, reason) if s != 1 else UNIT for s in sizes]
+    lock(term, reason, LockKind.ALIGNMENT)
+    return [Atom(s, Lock(LockKind.ALIGNMENT, reason)) if s != 1 else UNIT for s in sizes]
 
 
 def unflatten(term: Term, sizes: Sequence[int], why: str) -> list[Term]:
@@ -225,7 +250,8 @@ def _unflatten_concat(term: Concat, sizes: Sequence[int], why: str) -> list[Term
     for part in term.parts:
         count = size(part) // inner
         outer, row = (UNIT, part) if count == 1 else unflatten(part, [count, inner], why)
-        outers.append(Atom(1, f"{why} gives each of its {len(term.parts)} parts one place") if count == 1 else outer)
+        alone = Lock(LockKind.ALIGNMENT, f"{why} gives each of its {len(term.parts)} parts one place")
+        outers.append(Atom(1, alone) if count == 1 else outer)
         rows.append(row)
     for row in rows[1:]:
         unify(rows[0], row, why)

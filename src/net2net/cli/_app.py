@@ -21,6 +21,7 @@ from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._verify import compared
 from net2net.errors import GrowthError, UnknownNameError
 from net2net.huggingface import local_folder
+from net2net.width import hows
 
 
 class _Commands(TyperGroup):
@@ -115,7 +116,7 @@ def grow(
     deepen_all: Annotated[
         str | None, typer.Option(metavar="FACTOR", help="Deeper: every stack, or every layer if there is none.")
     ] = None,
-    how: Annotated[str | None, typer.Option(help="zero_out, split, pair or random_pad; by default what fits.")] = None,
+    how: Annotated[str | None, typer.Option(help=f"{', '.join(hows())}; by default what fits.")] = None,
     split: Annotated[bool, typer.Option("--split", help="Short for --how split: new units are copies.")] = False,
     shares: Annotated[
         str | None, typer.Option(help="Shares of the copies of a unit: uneven (the default) or even.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from net2net.depth._layers import Kernel
 from net2net.depth._order import INITS, Positions
 from net2net.errors import OptionError
+from net2net.plan import check_seed
 
 
 @dataclass(frozen=True)
@@ -21,5 +22,4 @@ class DepthOptions:
     def __post_init__(self) -> None:
         if self.init not in INITS:
             raise OptionError(f"init={self.init!r} is not known; use one of {', '.join(INITS)}.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise OptionError(f"seed={self.seed!r} is no seed; use an int from 0 to 2**63 - 1.")
+        check_seed(self.seed)

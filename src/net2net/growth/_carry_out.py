@@ -17,8 +17,7 @@ from net2net.student import initial_values
 
 def carried_out(plan: Plan, teacher: nn.Module, student: nn.Module) -> nn.Module:
     """What a plan makes of another teacher, given what it made of the first."""
-    draws = any(_draws_initial(p) for p in plan.steps)
-    initial = initial_values(student, plan.seed) if draws else None
+    initial = initial_values(student, plan.seed) if any(step.draws_initial for step in plan.steps) else None
     state = grow_state(plan, _state(plan, teacher), initial)
     computed = dict(student.named_buffers(remove_duplicate=False)).keys() - student.state_dict().keys()
     names: dict[int, list[str]] = {}
@@ -48,10 +47,6 @@ def _state(plan: Plan, model: nn.Module) -> dict[str, torch.Tensor]:
         if id(tensor) not in found or (name in known and found[id(tensor)][0] not in known):
             found[id(tensor)] = name, tensor
     return dict(found.values())
-
-
-def _draws_initial(plan: Plan) -> bool:
-    return plan.preserves == "none" or any(tensor.fill == "initial" for tensor in plan.tensors.values())
 
 
 def require_same(teacher: nn.Module, other: nn.Module) -> None:

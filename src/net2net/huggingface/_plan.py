@@ -26,7 +26,7 @@ from net2net.operators import plan_between
 from net2net.plan import Plan, TensorPlan, Widening, weakest
 from net2net.pretrained import set_key
 from net2net.student import EpsError, eps_changes
-from net2net.width import WidthOptions
+from net2net.width import WidthOptions, how_of
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def _plan(
     teacher = bare_model(folder.model_class, folder.config)
     folder, ignored = without_ignored(folder, teacher)
     _check_files(folder, teacher)
-    if options.how == "random_pad":
-        raise NeedsMemory("random_pad draws as each layer's own initialiser does, which needs the model in memory.")
+    if options.how is not None and how_of(options.how).fill == "initial":
+        raise NeedsMemory(f"{options.how} draws as each layer's own initialiser does, which needs the model in memory.")
     inputs = trial.inputs["given"]
     asked = new_config(folder.config, sizes)
     lists = lists_of_layers(teacher)

@@ -59,7 +59,7 @@ def learning(
         if len(other.verification.stuck) < len(growth.verification.stuck):
             growth, options = other, trial
     growth = replace(growth, plan=replace(growth.plan, left_out=left_out))
-    copies = {w.dimension for w in growth.plan.widenings if w.how == "split"}  # these learn once they differ
+    copies = {w.dimension for w in growth.plan.widenings if w.units.has_copies}  # these learn once they differ
     stuck = [name for name in growth.verification.stuck if name not in copies]
     if options.how is None and stuck:
         refusal = _refusal(growth)
@@ -111,7 +111,7 @@ def _advice(growth: Growth) -> str:
         return _FROZEN
     if not stuck:
         return _ELSEWHERE
-    if all(w.how == "split" for w in growth.plan.widenings if w.dimension in stuck):
+    if all(w.units.has_copies for w in growth.plan.widenings if w.dimension in stuck):
         return "They are copies, and tie with what they copy (in a maximum, say): they learn once they differ."
     return "Try another how=."
 

@@ -159,8 +159,7 @@ def deeper_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) ->
 
 
 def _made(model: nn.Module, plan: Plan, skeleton: Skeleton, analysis: Analysis) -> Made:
-    draws = any(tensor.fill == "initial" for tensor in plan.tensors.values())
-    initial = initial_values(skeleton.model, plan.seed) if draws else None
+    initial = initial_values(skeleton.model, plan.seed) if plan.draws_initial else None
     state = grow_state(plan, state_of(model, analysis), initial)
 
     def real(name: str, tensor: torch.Tensor) -> torch.Tensor:

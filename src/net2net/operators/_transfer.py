@@ -99,10 +99,10 @@ def _wider(
     for path, values in earlier.items():
         for name, number in values.items():
             setattr(prepared.get_submodule(path), name, number)
-    initial = initial_values(student, options.seed) if options.how == "random_pad" else None
     weights = state_of(source, analysis)
 
     def state_for(plan: Plan) -> dict[str, torch.Tensor]:
+        initial = initial_values(student, options.seed) if plan.draws_initial else None
         state = grow_state(plan, weights, initial)
         for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
             del state[name]

@@ -45,8 +45,9 @@ def widen(
         example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a list of several
             of these: every branch that one of them runs grows, and is proved.
         how: "zero_out" (new units random on the way in, zero on the way out), "split" (copies of units whose
-            outgoing weights are shared out), "pair" (random pairs with opposite outgoing weights) or "random_pad"
-            (the baseline: not function-preserving). By default "zero_out" where the dimension allows it, else "split".
+            outgoing weights are shared out), "pair" (random pairs with opposite outgoing weights), "zero_in"
+            (zeros on the way in instead), "random_pad" (the baseline: not function-preserving), or a way of your own
+            (`net2net.register_how`). By default "zero_out" where the dimension allows it, else "split".
         shares: of the copies of a unit: "uneven" (1 : 2 : ...; copies are no twins) or "even".
         noise: None, "zero_sum" (exact), "paper" (approximate) or a `NoiseSpec`.
         seed: of every random draw.
@@ -97,7 +98,7 @@ def wider(
 
     def grown(design: Design) -> Growth:
         plan, blueprint, new_sizes = design
-        initial = initial_values(blueprint.model, options.seed) if options.how == "random_pad" else None
+        initial = initial_values(blueprint.model, options.seed) if plan.draws_initial else None
         plan = with_scales(plan, analysis.sites.inference, weights)
         student = fill(model, blueprint, plan, new_sizes, grow_state(plan, weights, initial))
         made = Made(student, plan, known_of_width(plan, analysis)).after(deeper)
@@ -139,6 +140,6 @@ def wider_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> 
     sizes = NewSizes(analysis.sites, {analysis.atoms[w.dimension]: w.after for w in plan.widenings})
     designer = WidthDesigner(model, analysis, WidthOptions(seed=plan.seed), analysis.examples)
     blueprint, _ = designer.first_fitting(plan, sizes)
-    initial = initial_values(blueprint.model, plan.seed) if plan.preserves == "none" else None
+    initial = initial_values(blueprint.model, plan.seed) if plan.draws_initial else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
     return Made(student, plan, known_of_width(plan, analysis))

@@ -192,7 +192,7 @@ class _Fitting:
 
 
 def warn_of_twins(plan: Plan, options: WidthOptions) -> None:
-    copies = [w.dimension for w in plan.widenings if w.how == "split"]
+    copies = [w.dimension for w in plan.widenings if w.units.has_copies]
     if copies and options.shares == "even" and options.noise is None:
         warnings.warn(
             f"copies with even shares and no noise stay twins in training unless dropout separates them: {copies[:3]}. "

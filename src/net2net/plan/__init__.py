@@ -3,7 +3,7 @@
 from net2net.plan._axis_map import FRESH, AxisMap, Fresh
 from net2net.plan._changes import Change, Deepening, Preservation, Row, Widening, change, weakest
 from net2net.plan._file import Arrays, Store, plain
-from net2net.plan._plan import Plan
+from net2net.plan._plan import Plan, check_seed
 from net2net.plan._tensor_plan import Fill, Noise, TensorPlan
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "TensorPlan",
     "Widening",
     "change",
+    "check_seed",
     "plain",
     "weakest",
 ]

@@ -59,6 +59,11 @@ class Plan:
         """The places that are deeper."""
         return tuple(c for c in self.changes if isinstance(c, Deepening))
 
+    @property
+    def draws_initial(self) -> bool:
+        """Whether some new entries are what a layer's own initialiser draws."""
+        return any(tensor.draws_initial for tensor in self.tensors.values())
+
     def after(self, earlier: Plan) -> Plan:
         """One plan for two growths, `earlier` and then this one."""
         first = earlier if self.earlier is None else self.earlier.after(earlier)
@@ -158,3 +163,13 @@ def _of_format_1(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     kept = {"preserves": data["preserves"]}
     widenings = [{"change": "widening", **kept, **w} for w in data["widenings"]]
     return widenings + [{"change": "deepening", **kept, **d} for d in data["deepenings"]]
+
+
+def check_seed(seed: object) -> None:
+    """Raise if something is no seed.
+
+    Raises:
+        OptionError: it isn't.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise OptionError(f"seed={seed!r} is no seed; use an int from 0 to 2**63 - 1.")

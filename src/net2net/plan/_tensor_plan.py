@@ -57,6 +57,12 @@ class TensorPlan:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @property
+    def draws_initial(self) -> bool:
+        """Whether some of its entries are what the layer's own initialiser draws."""
+        fresh = [m.fresh for m in self.axes if m is not None and m.fresh is not None]
+        return self.fill == "initial" or any((f == FRESH.index("initial")).any() for f in fresh)
+
     @classmethod
     def resized(cls, before: Sequence[int], after: Sequence[int], fill: Fresh, source: str | None = None) -> Self:
         """A tensor that is cut, or padded behind its entries, axis by axis.

@@ -12,7 +12,7 @@ from net2net.sites._trace import NotPossible
 def tolerance(sites: Sites, atom: Atom) -> tuple[Literal["any", "multiple", "fixed"], str]:
     """("any" | "multiple" | "fixed", the reason in words)."""
     if atom.lock is not None:
-        return "fixed", atom.lock
+        return "fixed", atom.lock.text
     averaged = sites.averaged(atom)
     over = f"averaged over ({averaged[0].node.where})" if averaged else ""
     try:

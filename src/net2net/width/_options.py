@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from net2net.errors import OptionError
-from net2net.width._units import HOWS
+from net2net.plan import check_seed
+from net2net.width._units import how_of
 
 NOISES = ("zero_sum", "paper")
 
@@ -46,7 +47,7 @@ class NoiseSpec:
 class WidthOptions:
     """How new units are made. `how=None` is the default: "zero_out" where a dimension allows it, else "split".
 
-    `ways` says for some dimensions how instead; there "zero_in" puts the zeros on the way in.
+    `ways` says for some dimensions how instead.
     """
 
     how: str | None = None
@@ -56,10 +57,9 @@ class WidthOptions:
     ways: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.how is not None and self.how not in HOWS:
-            raise OptionError(f"how={self.how!r} is not known; use one of {', '.join(HOWS)}, or None for the default.")
+        if self.how is not None:
+            how_of(self.how)
         if self.shares not in ("uneven", "even"):
             raise OptionError(f"shares={self.shares!r} is not known; use 'uneven' or 'even'.")
         NoiseSpec.of(self.noise)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise OptionError(f"seed={self.seed!r} is no seed; use an int from 0 to 2**63 - 1.")
+        check_seed(self.seed)

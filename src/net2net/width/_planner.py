@@ -14,7 +14,7 @@ from net2net.errors import FixedDimensionError, SizeError
 from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, Preservation, TensorPlan, Widening, weakest
 from net2net.sites import FreshNeeds, NotPossible, Place, Sites, SplitNeeds, compose
 from net2net.width._options import NoiseSpec, WidthOptions
-from net2net.width._units import UnitMap, unit_map
+from net2net.width._units import How, UnitMap, UnitRequest, how_of
 
 # A place that no growth asks anything of: an axis there just holds the units.
 _NO_PLACE: Place = ("", 0)
@@ -22,9 +22,10 @@ _NO_PLACE: Place = ("", 0)
 
 @dataclass
 class _Growing:
-    """One dimension that grows: its units, and what that asks of the weights."""
+    """One dimension that grows: how, its units, and what that asks of the weights."""
 
     name: str
+    how: How
     units: UnitMap
     needs: SplitNeeds | FreshNeeds
 
@@ -83,22 +84,23 @@ class _Planner:
 
     def _grow(self, name: str, atom: Atom, after: int, how: str) -> None:
         uniform = bool(self.sites.averaged(atom))
+        way = how_of(how)
         needs: SplitNeeds | FreshNeeds
-        if how == "split":
+        if way.copies:
             if uniform and after % atom.size:
                 where = self.sites.averaged(atom)[0].node.where
                 raise NotPossible(f"it is averaged over ({where}), so copies must come in whole multiples")
             needs = self.sites.split_needs(atom)
-        elif how == "random_pad":
+        elif way.zeros is None:
             needs = FreshNeeds(contracted=self.sites.contracted(atom))
         else:
-            needs = self.sites.fresh_needs(atom, inward=how == "zero_in")
+            needs = self.sites.fresh_needs(atom, inward=way.zeros == "in")
             if self.keep_eps and self.options.how is None and any(norm.eps != 0.0 for norm in needs.norms):
                 raise NotPossible("the config can't carry the eps that the norms over new units would need")
-            if how == "pair" and (uniform or set(needs.rules) - needs.contracted):
+            if way.cancels and (uniform or set(needs.rules) - needs.contracted):
                 raise NotPossible("pairs of new units are not silent where it is averaged over or multiplied by itself")
-        units = unit_map(atom, name, after, how, uniform=uniform, shares=self.options.shares, seed=self.options.seed)
-        self.growing[atom] = _Growing(name, units, needs)
+        request = UnitRequest(name, atom.size, after, uniform, self.options.shares, self.options.seed)
+        self.growing[atom] = _Growing(name, way, way.make(request), needs)
 
     def _refusal(self, name: str, atom: Atom, after: int, reasons: list[str]) -> SizeError | FixedDimensionError:
         text = f"'{name}' can't grow from {atom.size} to {after}: {'; '.join(reasons)}."
@@ -112,23 +114,23 @@ class _Planner:
 
     def check_averages(self) -> None:
         """Every axis that is averaged over must hold each old place equally often, or be silent in its new places."""
-        for growing in list(self.growing.values()):
-            atom = growing.units.atom
+        for atom, growing in list(self.growing.items()):
             for site in self.sites.averaged(atom):
                 together = [a for a in dict.fromkeys(atoms(site.term)) if a in self.growing]
-                if len(together) == 1 and growing.units.how != "split":
+                if len(together) == 1 and not growing.how.copies:
                     continue
                 if self.options.how is None:  # new units can't share an average with copies
                     for other in together:
                         self._as_split(other)
                 source = self._axis(site.term, None).source
                 counts = np.bincount(source[source >= 0])
-                if self.options.how != "random_pad" and ((source < 0).any() or counts.min() != counts.max()):
+                exact = all(self.growing[a].how.preserves == "exact" for a in together)
+                if exact and ((source < 0).any() or counts.min() != counts.max()):
                     raise self._uneven(site, together)
 
     def _as_split(self, atom: Atom) -> None:
         growing = self.growing[atom]
-        if growing.units.how in ("zero_out", "zero_in"):
+        if not growing.how.copies and not growing.how.cancels and growing.how.zeros is not None:
             try:
                 self._grow(growing.name, atom, growing.units.size, "split")
             except NotPossible as reason:
@@ -158,9 +160,7 @@ class _Planner:
                 tensors[name] = TensorPlan(shape, tuple(maps), 1.0, self._offset(name), noise, blank=blank)
         attributes = self._rescale_norms(tensors)
         widenings = tuple(
-            Widening(
-                g.name, atom.size, g.units.size, g.units.how, AxisMap(g.units.source), self._promise_of(g.units.how)
-            )
+            Widening(g.name, atom.size, g.units.size, g.how.name, AxisMap(g.units.source), self._promise_of(g.how))
             for atom, g in self.growing.items()
         )
         return Plan(tensors, widenings, self.options.seed, weakest(widenings), attributes, version=__version__)
@@ -170,10 +170,9 @@ class _Planner:
         needs = [g.needs for g in self.growing.values()]
         return max((n.offsets.get(name, 0.0) for n in needs if isinstance(n, SplitNeeds)), default=0.0)
 
-    def _promise_of(self, how: str) -> Preservation:
-        if how == "random_pad":
-            return "none"
-        return "approximate" if self.noise is not None and self.noise.kind == "paper" and how == "split" else "exact"
+    def _promise_of(self, how: How) -> Preservation:
+        noisy = how.copies and self.noise is not None and self.noise.kind == "paper"
+        return "approximate" if noisy and how.preserves == "exact" else how.preserves
 
     def _placed(self, term: Term, place: Place) -> AxisMap:
         """The map of an axis of a tensor. In a fused tensor, shares and silence may concern some of its rows only."""
@@ -205,7 +204,7 @@ class _Planner:
         growing = self.growing.get(atom)
         if growing is None:
             return AxisMap(np.arange(atom.size))
-        units, needs = growing.units, growing.needs
+        units, needs, how = growing.units, growing.needs, growing.how
         if place is None:
             return AxisMap(units.source)
         contracted = place in needs.contracted
@@ -218,15 +217,10 @@ class _Planner:
             if place in needs.carried:  # the gradient's share and the factor that the entries have cancel
                 return AxisMap(units.source, units.shares)
             return AxisMap(units.source, gradient=units.shares)
-        if units.how == "random_pad":
-            rule: Fresh = "initial"
-        elif units.how == "pair" and contracted:
-            rule = "random"
-        else:
-            rule = needs.rules.get(place, "random")
+        rule: Fresh = how.fill if how.cancels and contracted else needs.rules.get(place, how.fill)
         fresh = np.where(units.source < 0, FRESH.index(rule), 0).astype(np.uint8)
         partner = units.partner
-        if units.how == "pair" and partner is not None and contracted:
+        if how.cancels and partner is not None and contracted:
             alone = (units.source < 0) & (partner < 0)
             alone[partner[partner >= 0]] = False
             fresh[alone] = FRESH.index("zero")  # an odd one out has no partner to cancel it
@@ -246,7 +240,7 @@ class _Planner:
         return [
             (atom, norm)
             for atom, growing in self.growing.items()
-            if isinstance(growing.needs, FreshNeeds) and growing.units.how != "random_pad"
+            if isinstance(growing.needs, FreshNeeds) and growing.how.zeros is not None
             for norm in growing.needs.norms
         ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Term, lock, unify
+from net2net.axes._terms import Lock, LockKind, Term, lock, unify
 from net2net.capture import Node
 
 
@@ -67,7 +67,9 @@ def picked(inference: Inference, node: Node, lengths: Sequence[int]) -> Axes:
         at += covered
         if is_mask:
             inference.lock_axes(numbers, node, "places are picked by a mask")
-        looked_up.append((inference.fresh(lengths[0], unknown),) if is_mask else inference.of(numbers))
+        looked_up.append(
+            (inference.fresh(lengths[0], Lock(LockKind.OPERATION, unknown)),) if is_mask else inference.of(numbers)
+        )
     for dim in used:
         lock(axes[dim], f"its places are looked up by number ({node.where})")
     rest = [a for d, a in enumerate(axes) if d not in used]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Term, concat, lock, size, split, unflatten, unify
+from net2net.axes._terms import Lock, LockKind, Term, concat, lock, size, split, unflatten, unify
 from net2net.capture import Node
 
 _FIXED_DIMS = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
@@ -31,7 +31,7 @@ def stack(inference: Inference, node: Node) -> list[Axes]:
     """A new axis, whose places are the tensors of the list."""
     shared = inference.broadcast(node, [inference.of(v) for v in node["tensors"]])
     dim = node["dim"] % len(node.output.shape)
-    new = inference.fixed(node, [len(node["tensors"])], "its places are the tensors of a list")
+    new = inference.fixed(node, [len(node["tensors"])], "its places are the tensors of a list", LockKind.PARTS)
     return [(*shared[:dim], *new, *shared[dim:])]
 
 
@@ -72,7 +72,7 @@ def unbind(inference: Inference, node: Node) -> list[Axes]:
     """Every place of an axis becomes a tensor of its own."""
     axes = inference.of(node["self"])
     dim = node["dim"] % len(axes)
-    lock(axes[dim], f"its places are picked one by one ({node.where})")
+    lock(axes[dim], f"its places are picked one by one ({node.where})", LockKind.PARTS)
     return [(*axes[:dim], *axes[dim + 1 :])] * len(node.outputs)
 
 
@@ -81,7 +81,7 @@ def select(inference: Inference, node: Node) -> list[Axes]:
     """One place of an axis."""
     axes = inference.of(node["self"])
     dim = node["dim"] % len(axes)
-    lock(axes[dim], f"one of its places is picked by number ({node.where})")
+    lock(axes[dim], f"one of its places is picked by number ({node.where})", LockKind.PARTS)
     return [(*axes[:dim], *axes[dim + 1 :])]
 
 
@@ -99,13 +99,15 @@ def slice_(inference: Inference, node: Node) -> list[Axes]:
     if step != 1:
         if length == step * out.shape[dim] and start < step:  # (run, place in it)
             axes[dim], inside = unflatten(axes[dim], [out.shape[dim], step], node.where)
-            lock(inside, f"its places are picked in steps ({node.where})")
+            lock(inside, f"its places are picked in steps ({node.where})", LockKind.PARTS)
             return [tuple(axes)]
-        lock(axes[dim], f"its places are picked in steps ({node.where})")
-        axes[dim] = inference.fixed(node, [out.shape[dim]], "places picked in steps")[0]
+        lock(axes[dim], f"its places are picked in steps ({node.where})", LockKind.PARTS)
+        axes[dim] = inference.fixed(node, [out.shape[dim]], "places picked in steps", LockKind.PARTS)[0]
         return [tuple(axes)]
     sizes = [start, out.shape[dim], length - start - out.shape[dim]]
     kept = [s > 0 for s in sizes]
     parts = iter(split(axes[dim], [s for s in sizes if s > 0], node.where))
-    axes[dim] = [next(parts) if k else None for k in kept][1] or inference.fresh(0, "an empty slice")
+    axes[dim] = [next(parts) if k else None for k in kept][1] or inference.fresh(
+        0, Lock(LockKind.OPERATION, "an empty slice")
+    )
     return [tuple(axes)]

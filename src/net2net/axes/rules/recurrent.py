@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Term, concat, lock, unflatten, unify
+from net2net.axes._terms import LockKind, Term, concat, lock, unflatten, unify
 from net2net.capture import Node, Value
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
@@ -14,7 +14,7 @@ def _rows(inference: Inference, node: Node, value: Value, gates: int, hidden: Te
     rows = inference.of(value)[0]
     if gates > 1:
         block, found = unflatten(rows, [gates, value.shape[0] // gates], node.where)
-        lock(block, f"its places are gates ({node.where})")
+        lock(block, f"its places are gates ({node.where})", LockKind.PARTS)
     else:
         found = rows
     if hidden is not None:

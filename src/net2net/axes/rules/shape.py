@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import UNIT, Atom, Term, lock, product, unflatten
+from net2net.axes._terms import UNIT, Atom, Lock, LockKind, Term, lock, product, unflatten
 from net2net.capture import Node
 
 
@@ -54,7 +54,9 @@ def _around_unknown(axes: Axes, before: Sequence[int], after: Sequence[int]) -> 
     reason = "it is split into parts whose number depends on values"
     for axis in axes[: len(axes) - alike]:
         lock(axis, reason)
-    fixed = tuple(UNIT if size == 1 else Atom(size, reason) for size in after[: len(after) - alike])
+    fixed = tuple(
+        UNIT if size == 1 else Atom(size, Lock(LockKind.OPERATION, reason)) for size in after[: len(after) - alike]
+    )
     return fixed + axes[len(axes) - alike :]
 
 

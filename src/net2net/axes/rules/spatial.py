@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Term, concat, lock, product, size, split, unflatten
+from net2net.axes._terms import LockKind, Term, concat, lock, product, size, split, unflatten
 from net2net.axes.rules._windows import consumed
 from net2net.capture import Node
 
@@ -132,7 +132,7 @@ def unfold(inference: Inference, node: Node) -> list[Axes]:
     """Windows along one axis, as a new last axis."""
     axes = list(inference.of(node["self"]))
     dim = node["dimension"] % len(axes)
-    lock(axes[dim], f"its places are picked by number ({node.where})")
+    lock(axes[dim], f"its places are picked by number ({node.where})", LockKind.PARTS)
     windows, inside = inference.fixed(node, [node.output.shape[dim], node.output.shape[-1]], "windows")
     axes[dim] = windows
     return [(*axes, inside)]
