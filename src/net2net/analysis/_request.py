@@ -121,7 +121,8 @@ def _module_sizes(analysis: Analysis, path: str, wanted: Size) -> Iterator[tuple
         inside = [d.name for d in analysis.growable() if any(t.startswith(f"{path}.") for t in d.tensors)]
         known = listed or inside[:5] or [d.name for d in analysis.growable()][:5]
         what = f"has {len(widths)} widths in its output" if widths else "has no width in its output"
-        raise UnknownNameError(f"module '{path}' {what}; name a dimension instead: {known}.")
+        advice = f"name a dimension instead: {known}" if known else "nothing in this network can grow"
+        raise UnknownNameError(f"module '{path}' {what}; {advice}.")
     (term,) = widths
     after = new_size(wanted, size(term), path)
     if after < size(term):
@@ -134,12 +135,13 @@ def _distribute(term: Term, after: int, path: str, named: Mapping[Atom, Dimensio
     before = size(term)
     if isinstance(term, Atom):
         yield named[term].name, after
-    elif isinstance(term, Product):
-        parts = [named[a] for a in dict.fromkeys(atoms(term)) if a in named]
-        free = [d for d in parts if d.growth != "fixed"]
-        if not free:
-            reasons = [f"'{d.name}': {d.reason}" for d in parts]
-            raise FixedDimensionError(f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}.")
+        return
+    parts = _dimensions(term, named)
+    free = [d for d in parts if d.growth != "fixed"]
+    if not free:
+        reasons = [f"'{d.name}': {d.reason}" for d in parts]
+        raise FixedDimensionError(f"'{path}' can't grow: {'; '.join(reasons) or 'no part of its axis can'}.")
+    if isinstance(term, Product):
         for dimension in free:
             new, rest = divmod(after * dimension.size, before)
             if not rest and (dimension.growth == "any" or new % dimension.size == 0):
@@ -153,10 +155,18 @@ def _distribute(term: Term, after: int, path: str, named: Mapping[Atom, Dimensio
     else:
         assert isinstance(term, Concat)
         alike = len(set(term.parts)) == 1  # gates, or the two halves of a gated unit
+        growing = [part for part in term.parts if any(d.growth != "fixed" for d in _dimensions(part, named))]
+        if len(growing) == 1:
+            yield from _distribute(growing[0], size(growing[0]) + after - before, path, named)
+            return
         if after % (len(term.parts) if alike else before):
-            names = list(dict.fromkeys(named[a].name for a in atoms(term) if a in named))
+            names = [d.name for d in parts]
             what = f"{len(term.parts)} times {names}" if alike else f"a concatenation of {names}"
             multiple = f"a multiple of {len(term.parts)}" if alike else "a whole multiple"
             raise SizeError(f"'{path}' is {what}; name the one to grow, or ask for {multiple}.")
         for part in dict.fromkeys(term.parts):
             yield from _distribute(part, size(part) * after // before, path, named)
+
+
+def _dimensions(term: Term, named: Mapping[Atom, Dimension]) -> list[Dimension]:
+    return [named[atom] for atom in dict.fromkeys(atoms(term)) if atom in named]

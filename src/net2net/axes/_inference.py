@@ -148,6 +148,12 @@ class Inference:
         """Whether anything reads a value, or it is a result of the network."""
         return bool(value.consumers) or value in self.graph.outputs.values()
 
+    def gives_its_shape(self, node: Node) -> bool:
+        """Whether nothing is asked of the results of a node but their shapes, as in `torch.ones_like(x[:, :1])`."""
+        readers = [reader for value in node.outputs for reader in value.consumers]
+        given_back = set(self.graph.outputs.values()).intersection(node.outputs)
+        return bool(readers) and not given_back and all(flow_of(reader) is Flow.NEW for reader in readers)
+
     def counts(self) -> tuple[int, int, int]:
         """How many contractions, reductions and normalisations are known."""
         return len(self.contractions), len(self.reductions), len(self.normalisations)
@@ -246,6 +252,9 @@ def infer(graph: Graph) -> Inference:
     return inference
 
 
+_STRETCHES = ("aten.slice", "aten.narrow", "aten.narrow_copy")  # what lies beside the stretch stays as it is
+
+
 def _apply_rule(inference: Inference, node: Node) -> None:
     found = _found(node)
     mixed = inference.counts()
@@ -255,7 +264,7 @@ def _apply_rule(inference: Inference, node: Node) -> None:
         if tuple(map(size, axes)) != value.shape:
             axes = _without_rule(inference, node)[node.outputs.index(value)]
         inference.axes[value] = axes
-    if flow_of(node) is not Flow.NEW:
+    if flow_of(node) is not Flow.NEW and node.op not in _STRETCHES and not inference.gives_its_shape(node):
         _lock_consumed(inference, node, mixed)
 
 

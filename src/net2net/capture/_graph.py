@@ -113,11 +113,27 @@ def _values(arguments: Any) -> Iterator[Value]:
 _MAKERS = ("aten.full", "aten.new_full", "aten.full_like", "aten.scalar_tensor")  # of constants
 
 
+_SHAPES_IN_PLACE = {
+    getattr(torch.ops.aten, f"{name}_"): getattr(torch.ops.aten, name)
+    for name in ("detach", "squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims")
+}  # they change what a name stands for, and no entry
+
+
+def _functional(target: torch._ops.OpOverload) -> torch._ops.OpOverload:
+    """The same operation without the underscore, where it writes to no entry."""
+    if target.overloadpacket not in _SHAPES_IN_PLACE:
+        return target
+    packet = _SHAPES_IN_PLACE[target.overloadpacket]
+    found: torch._ops.OpOverload = getattr(packet, target._overloadname, None) or getattr(packet, packet.overloads()[0])
+    return found
+
+
 def connected(
     target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: tuple[Value, ...], module: str
 ) -> Node:
     """The node of a call of `target`, entered at the values that it reads and makes."""
     if isinstance(target, torch._ops.OpOverload):
+        target = _functional(target)
         name, pointwise = target._schema.name.replace("::", "."), torch.Tag.pointwise in target.tags
         bound = {a.name: a.default_value for a in target._schema.arguments if a.has_default_value()}
         bound |= {a.name: v for a, v in zip(target._schema.arguments, arguments, strict=False)} | keywords
@@ -129,7 +145,7 @@ def connected(
         value.producer = node
     for value in node.inputs:
         value.consumers.append(node)
-    if name in ("aten.lift_fresh", "aten.lift_fresh_copy", "aten.to", "aten.detach_", "aten.clone") and node.inputs:
+    if name in ("aten.lift_fresh", "aten.lift_fresh_copy", "aten.to", "aten.detach", "aten.clone") and node.inputs:
         node.output.number = node.inputs[0].number
     made = bound.get("fill_value", bound.get("s"))
     if name in _MAKERS and isinstance(made, (int, float)) and math.prod(outputs[0].shape) == 1:
@@ -138,13 +154,35 @@ def connected(
 
 
 def without_unread(nodes: list[Node], outputs: set[Value]) -> list[Node]:
-    """The nodes but for those whose results nothing reads: some models take a slice only to ask for its shape."""
-    kept = []
+    """The nodes but for those whose results nothing reads: some models take a slice only to ask for its shape.
+
+    What runs on a parameter that nothing else reads stays, and all that it needs to run: its axes grow with those
+    that it meets, as in the last block of a stack whose stream nobody reads after it.
+    """
+    parameters = {value for node in nodes for value in node.inputs if value.kind == "parameter"}
+    kept, unread = [], []
     for node in reversed(nodes):
-        read = any(value.consumers or value in outputs for value in node.outputs)
-        if read or node.op.endswith("_"):
+        if node.op.endswith("_") or any(value.consumers or value in outputs for value in node.outputs):
             kept.append(node)
             continue
+        unread.append(node)
         for value in node.inputs:
             value.consumers = [n for n in value.consumers if n is not node]
-    return kept[::-1]
+    needed = {value for value in parameters if not value.consumers}
+    running = {node for node in reversed(unread) if _runs_on(node, needed)}
+    for node in unread:  # the last one first
+        if node in running:
+            running.update(value.producer for value in node.inputs if value.producer is not None)
+    kept += [node for node in unread if node in running]
+    for node in (node for node in unread if node in running):
+        for value in node.inputs:
+            value.consumers.append(node)
+    order = {node: k for k, node in enumerate(nodes)}
+    return sorted(kept, key=order.__getitem__)
+
+
+def _runs_on(node: Node, values: set[Value]) -> bool:
+    """Whether a node reads one of some values; what it makes is one of them from then on."""
+    if found := any(value in values for value in node.inputs):
+        values.update(node.outputs)
+    return found

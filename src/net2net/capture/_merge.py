@@ -15,7 +15,8 @@ def merged(examples: Sequence[Example], graphs: Sequence[Graph]) -> Graph:
         return graphs[0]
     outputs: dict[str, Value] = {}
     for example, graph in zip(examples, graphs, strict=True):
-        prefix = f"{example.name}{' train' * example.train}.".lstrip()
+        name = f"{example.name}{' train' * example.train}".strip()
+        prefix = f"{name}." if name else ""
         for value in graph.inputs:
             value.name = prefix + value.name
         outputs.update({prefix + name: value for name, value in graph.outputs.items()})

@@ -149,9 +149,12 @@ class _Reader:
         return self._operation(fx_node, arguments, keywords)
 
     def _record_write(self, node: Node) -> None:
-        """An in-place operation: later readers of its target see the result, and what it is a view of changes."""
+        """An in-place operation: later readers of its target see the result, and what it is a view of changes, unless
+        the operation is one of shapes alone."""
         target = node.inputs[0]
         self.written[target] = node.output
+        if not node.op.endswith("_"):
+            return
         base = target
         while base.producer is not None and base.producer.inputs:
             base = base.producer.inputs[0]
@@ -193,7 +196,8 @@ class _Reader:
         if node.get("dtype") == torch.float32 and any(v.dtype.is_floating_point for v in node.inputs):
             self.casts_to_float32 = True
         self.nodes.append(node)
-        if node.op.endswith("_") and node.inputs:
+        target = fx_node.target
+        if node.inputs and isinstance(target, torch._ops.OpOverload) and target._schema.name.endswith("_"):
             self._record_write(node)
         if isinstance(example, torch.SymInt):
             return _Number(node.output, self.sizes.of(example))

@@ -73,6 +73,8 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
         torch.Tensor, lambda t: mode.from_tensor(t.detach().to(device)), (example.args, example.kwargs)
     )
     recorder = _Recorder()
+    for parameter in copy.parameters():
+        recorder.value(parameter).kind = "parameter"
     with contextlib.ExitStack() as stack:
         stack.enter_context(silent())
         stack.enter_context(mode)

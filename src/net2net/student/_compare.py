@@ -13,10 +13,11 @@ from net2net.student._sizes import NewSizes
 from net2net.width import Constant
 
 _COPIES = (
-    "aten.contiguous", "aten.clone", "aten.alias", "aten.detach", "aten.detach_", "aten.lift_fresh_copy",
+    "aten.contiguous", "aten.clone", "aten.alias", "aten.detach", "aten.lift_fresh_copy",
     "aten.lift_fresh",
 )  # fmt: skip
 
+_STRETCHES = ("aten.slice", "aten.narrow", "aten.narrow_copy")
 _MUL = ("aten.mul", "aten.multiply")
 _DIV = ("aten.div", "aten.divide", "aten.true_divide")
 _ENDS = {("aten.arange", "end"), ("aten.range", "end")}  # they say how many
@@ -89,7 +90,21 @@ def _wrong(sizes: NewSizes, ours: list[Node], theirs: list[Node]) -> Iterator[tu
                 text = text or f"{before.where} gives {list(new.shape)} where {list(sizes.shape(old))} is expected"
         if before.op == "aten.group_norm" and after["num_groups"] != _groups(before, sizes):
             text = text or f"{before.where} makes {after['num_groups']} groups of more channels"
-        yield before, text
+        yield before, text or _other_places(before, after, sizes)
+
+
+def _other_places(before: Node, after: Node, sizes: NewSizes) -> str:
+    """What is wrong about where a stretch of an axis begins: it has the right length wherever that is."""
+    if before.op not in _STRETCHES:
+        return ""
+    dim = before["dim"] % len(before["self"].shape)
+    begins = [min(start + length if start < 0 else start, length) for start, length in (
+        (node.get("start") or 0, node["self"].shape[dim]) for node in (before, after)
+    )]  # fmt: skip
+    expected = sizes.position(sizes.inference.of(before["self"])[dim], begins[0])
+    if expected is None or expected == begins[1]:
+        return ""
+    return f"{before.where} takes the places from {begins[1]} on where those from {expected} on are meant"
 
 
 def _groups(node: Node, sizes: NewSizes) -> int:

@@ -36,6 +36,25 @@ class NewSizes:
         """The student's shape of a value."""
         return tuple(map(self.of, self.inference.of(value)))
 
+    def position(self, term: Term, place: int) -> int | None:
+        """Where the student has the place of an axis that the teacher has at `place`; None inside of what grows."""
+        term = resolve(term)
+        if place in (0, size(term)):
+            return self.of(term) if place else 0
+        if isinstance(term, Atom):
+            return place if self.of(term) == size(term) else None
+        if isinstance(term, Product):
+            outer, rest = divmod(place, size(term) // size(term.factors[0]))
+            found = None if rest else self.position(term.factors[0], outer)
+            return None if found is None else found * self.of(Product(term.factors[1:]))
+        before = 0
+        for part in term.parts:
+            if place <= size(part):
+                break
+            place, before = place - size(part), before + self.of(part)
+        found = self.position(part, place)
+        return None if found is None else before + found
+
     def changes_by_module(self) -> dict[str, dict[int, set[int]]]:
         """For each module, what each size seen in its own operations becomes: {module: {size: {new sizes}}}."""
         found: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))

@@ -212,4 +212,4 @@ def _random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def _mean_square(tensor: torch.Tensor) -> float:
-    return float(tensor.double().square().mean())
+    return float(tensor.abs().double().square().mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
-from net2net.axes._terms import Lock, LockKind, Term, concat, lock, size, split, unflatten, unify
+from net2net.axes._terms import UNIT, Lock, LockKind, Term, concat, lock, size, split, unflatten, unify
 from net2net.capture import Node
 
 _FIXED_DIMS = {"aten.vstack": 0, "aten.hstack": 1, "aten.column_stack": 1, "aten.dstack": 2}
@@ -81,7 +81,8 @@ def select(inference: Inference, node: Node) -> list[Axes]:
     """One place of an axis."""
     axes = inference.of(node["self"])
     dim = node["dim"] % len(axes)
-    lock(axes[dim], f"one of its places is picked by number ({node.where})", LockKind.PARTS)
+    if not inference.gives_its_shape(node):
+        lock(axes[dim], f"one of its places is picked by number ({node.where})", LockKind.PARTS)
     return [(*axes[:dim], *axes[dim + 1 :])]
 
 
@@ -96,6 +97,8 @@ def slice_(inference: Inference, node: Node) -> list[Axes]:
     start = max(start + length, 0) if start < 0 else min(start, length)
     if out.shape[dim] == length:
         return [tuple(axes)]
+    if out.shape[dim] == 1 and inference.gives_its_shape(node):
+        return [(*axes[:dim], UNIT, *axes[dim + 1 :])]
     if step != 1:
         if length == step * out.shape[dim] and start < step:  # (run, place in it)
             axes[dim], inside = unflatten(axes[dim], [out.shape[dim], step], node.where)

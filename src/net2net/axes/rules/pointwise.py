@@ -7,7 +7,7 @@ from net2net.axes._terms import split
 from net2net.capture import Node
 
 _COPIES = (
-    "aten.clone", "aten.contiguous", "aten._to_copy", "aten.detach", "aten.detach_", "aten.alias",
+    "aten.clone", "aten.contiguous", "aten._to_copy", "aten.detach", "aten.alias",
     "aten.lift_fresh_copy", "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout",
     "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh",
     "aten.alias_copy", "aten.real", "aten.imag", "aten.conj", "aten.resolve_conj", "aten.resolve_neg", "aten.chalf",
