@@ -15,7 +15,7 @@ from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Value
 from net2net.capture._kept import entries_of, kept_tensors
 from net2net.capture._merge import merged
-from net2net.capture._modes import as_called
+from net2net.capture._modes import prepared
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reader import read
@@ -23,7 +23,6 @@ from net2net.capture._reasons import refusal, refuse_unfit
 from net2net.capture._signature import taken_apart
 from net2net.capture._steady import DropoutOff
 from net2net.capture._structure import structural_copy
-from net2net.pretrained import has_dynamic_positions
 
 
 def capture(model: nn.Module, inputs: Inputs) -> Graph:
@@ -70,16 +69,6 @@ def _exported(model: nn.Module, args: Any, kwargs: Any, example: Example) -> tor
 
             model.forward = opened
             return torch.export.export(model, args, kwargs, strict=False)
-
-
-def prepared(model: nn.Module, example: Example) -> nn.Module:
-    """A copy of a model in the state in which its graph is taken: as the example calls it, without caches."""
-    for module in as_called(model, example).modules():
-        if getattr(getattr(module, "config", None), "use_cache", False):
-            module.config.use_cache = False  # type: ignore[union-attr]  # a cache is state, not a result
-        if has_dynamic_positions(module):  # they branch on how long the input is
-            module.rope_type = "default"  # type: ignore[assignment]
-    return model
 
 
 def without_dropout(example: Example) -> contextlib.AbstractContextManager[object]:

@@ -17,6 +17,7 @@ from net2net.capture._quiet import silent
 from net2net.capture._signature import named_outputs
 from net2net.capture._steady import steady
 from net2net.capture._structure import structural_copy
+from net2net.pretrained import has_dynamic_positions
 
 
 def as_called(model: nn.Module, example: Example) -> nn.Module:
@@ -44,6 +45,17 @@ def as_called(model: nn.Module, example: Example) -> nn.Module:
     return model
 
 
+def prepared(model: nn.Module, example: Example) -> nn.Module:
+    """A copy of a model in the state in which it is looked at: as the example calls it, without caches."""
+    for module in as_called(model, example).modules():
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "use_cache", False):
+            config.use_cache = False  # a cache is state, not a result
+        if has_dynamic_positions(module):  # they branch on how long the input is
+            vars(module)["rope_type"] = "default"
+    return model
+
+
 def with_train_mode(model: nn.Module, examples: Sequence[Example]) -> tuple[Example, ...]:
     """The examples, and those once more in train mode that run other operations there or give something else back."""
     further = []
@@ -58,10 +70,7 @@ def with_train_mode(model: nn.Module, examples: Sequence[Example]) -> tuple[Exam
 def _trace(model: nn.Module, example: Example) -> list[Any] | None:
     """The functions that are called from Python, with the shapes of their results; None if the model doesn't run."""
     copied = structural_copy(model, lambda _, t: t if isinstance(t, nn.Parameter) else t.detach().clone())
-    for module in copied.modules():
-        if getattr(getattr(module, "config", None), "use_cache", False):
-            module.config.use_cache = False  # type: ignore[union-attr]
-    as_called(copied, example)
+    prepared(copied, example)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (example.args, example.kwargs))
     try:

@@ -25,10 +25,11 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from net2net.capture._examples import Example, Inputs, examples_of
-from net2net.capture._export import prepared, without_dropout
+from net2net.capture._export import without_dropout
 from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Node, Value, connected, without_unread
 from net2net.capture._merge import merged
+from net2net.capture._modes import prepared
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reasons import module_of
@@ -95,14 +96,14 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
     return Graph(nodes, {}, [], outputs, {}, False, set())
 
 
-class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]
+class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]  # torch's classes of modes have no types
     """Sees each operation before composite ones are taken apart, as `torch.export` does.
 
     Three classes of modes may stand in that place; this is one of them in name only.
     """
 
     def __init__(self) -> None:
-        TorchDispatchMode.__init__(self, _dispatch_key=torch._C.DispatchKey.PreDispatch)  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self, _dispatch_key=torch._C.DispatchKey.PreDispatch)  # type: ignore[no-untyped-call]  # as above
         self.nodes: list[Node] = []
         self.sizes = Sizes()
 

@@ -42,12 +42,6 @@ _INSTEAD: dict[str, Callable[[dict[str, Any]], Any]] = {
         else given["self"].argmax(-1, keepdim=True)
     ),
 }
-_CHOICES = (
-    "max", "min", "amax", "amin", "argmax", "argmin", "sort", "argsort", "topk", "median", "kthvalue", "cummax",
-    "where", "max_pool1d", "max_pool2d", "max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices",
-    "max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", "maximum",
-    "minimum", "masked_fill", "index_put",
-)  # fmt: skip
 
 
 class DropoutOff(TorchFunctionMode):
@@ -72,20 +66,18 @@ class DropoutOff(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-class Steady(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """What a forward did while `steady`: whether it drew random numbers, and whether it chose by comparing."""
+class Steady(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no types
+    """Whether a forward drew random numbers while `steady`."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.drawn = False
-        self.chooses = False
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        name = operation._schema.name.removeprefix("aten::").removesuffix("_")
-        self.chooses |= name in _CHOICES
         if torch.Tag.nondeterministic_seeded not in operation.tags:
             return operation(*args, **kwargs)
+        name = operation._schema.name.removeprefix("aten::").removesuffix("_")
         schema = operation._schema.arguments
         given = {a.name: a.default_value for a in schema if a.has_default_value()}
         given |= {a.name: value for a, value in zip(schema, args, strict=False)} | kwargs

@@ -19,7 +19,7 @@ from net2net.operators._made import Made, replays
 from net2net.operators._room import require_room
 from net2net.operators._width_design import Design, WidthDesigner, warn_of_twins
 from net2net.plan import Plan
-from net2net.student import NewSizes, fill, initial_values
+from net2net.student import NewSizes, Trial, fill, initial_values
 from net2net.width import NoiseSpec, WidthOptions, with_scales
 
 
@@ -105,9 +105,10 @@ def wider(
         return proved(teacher, student, made.plan, analysis.examples, made.known)
 
     def again(sizes: Mapping[str, int], options: WidthOptions) -> Growth:
-        return grown(WidthDesigner(model, analysis, options, analysis.examples).of(dict(sizes)))
+        return grown(replace(designer, options=options).of(dict(sizes)))
 
-    designer = WidthDesigner(model, analysis, options, analysis.examples)
+    trial = Trial(model, analysis.sites.inference.graph, analysis.examples)
+    designer = WidthDesigner(model, analysis, options, trial)
     growth = grown(designer.of_most(sizes_by_name) if every else designer.of_named(sizes_by_name))
     growth = told(learning(growth, again, options, analysis, every))
     left_out = {**growth.plan.left_out, **shared, **fixed_ones(analysis, growth.plan, meant_by(analysis, sizes))}
@@ -138,7 +139,8 @@ def wider_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> 
     state = state_of(model, analysis)
     require_tensors(plan, state)
     sizes = NewSizes(analysis.sites, {analysis.atoms[w.dimension]: w.after for w in plan.widenings})
-    designer = WidthDesigner(model, analysis, WidthOptions(seed=plan.seed), analysis.examples)
+    trial = Trial(model, analysis.sites.inference.graph, analysis.examples)
+    designer = WidthDesigner(model, analysis, WidthOptions(seed=plan.seed), trial)
     blueprint, _ = designer.first_fitting(plan, sizes)
     initial = initial_values(blueprint.model, plan.seed) if plan.draws_initial else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))

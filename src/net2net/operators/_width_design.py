@@ -6,12 +6,11 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from torch import nn
 
 from net2net.analysis import Analysis
-from net2net.capture import Inputs, Stopped, capture
+from net2net.capture import Stopped, capture
 from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError
 from net2net.operators._largest import largest
 from net2net.operators._partners import partners
@@ -54,11 +53,7 @@ class WidthDesigner:
     model: nn.Module
     analysis: Analysis
     options: WidthOptions
-    inputs: Inputs
-
-    @cached_property
-    def trial(self) -> Trial:
-        return Trial(self.model, self.analysis.sites.inference.graph, self.inputs)
+    trial: Trial
 
     def of(self, sizes: dict[str, int]) -> Design:
         """The design for exactly these sizes.
@@ -132,11 +127,11 @@ class WidthDesigner:
         advice = ""
         numbers = numbers_in(self.model, sizes, dict(pretrained_in(self.model)))
         start = settings_of(plan.changed, numbers)
-        for blueprint in draft(self.model, plan, sizes):
-            fitting = _Fitting(self.model, self.inputs, plan, sizes, blueprint, self.trial)
+        for blueprint in draft(self.model, plan, sizes, self.trial.tried):
+            fitting = _Fitting(self.model, plan, sizes, blueprint, self.trial)
             try:
-                fitted = blueprint.having(Fit(numbers, fitting.judge).find(start))
-                return fitted, fitting.constants(fitted)
+                settings, verdict = Fit(numbers, fitting.judge).find(start)
+                return blueprint.having(settings), list(verdict.constants)
             except GrowthError as error:
                 if isinstance(error, ChangedNumber):
                     raise CouplingError(f"{type(self.model).__name__} can't grow {_grown(plan)}: {error}.") from None
@@ -160,7 +155,6 @@ class _Fitting:
     """Judges drafts of a student by what they run: as recorded, or as exported where a recording says nothing."""
 
     model: nn.Module
-    inputs: Inputs
     plan: Plan
     sizes: NewSizes
     blueprint: Blueprint
@@ -169,7 +163,7 @@ class _Fitting:
     def judge(self, settings: tuple[Setting, ...]) -> Verdict:
         """How far the draft with some numbers set anew comes."""
         try:
-            self.constants(self.blueprint.having(settings))
+            constants = self._constants(self.blueprint.having(settings))
         except Stopped as stop:
             error = (Mismatch if stop.about_sizes else CouplingError)(str(stop))
             return Verdict((0, stop.steps), (stop.module,), error)
@@ -177,9 +171,9 @@ class _Fitting:
             return Verdict((1, error.index), error.modules, error, ran=True)
         except GrowthError as error:
             return Verdict((1, -1), (), error, ran=True)
-        return Verdict((2, 0), ran=True)
+        return Verdict((2, 0), ran=True, constants=tuple(constants))
 
-    def constants(self, drafted: Blueprint) -> list[Constant]:
+    def _constants(self, drafted: Blueprint) -> list[Constant]:
         """The constants of a draft that differ from the teacher's.
 
         Raises:
@@ -187,7 +181,7 @@ class _Fitting:
             GrowthError: it doesn't compute what the plan expects.
         """
         known = set(eps_changes(self.model, self.plan))
-        graph = self.trial.recorded(drafted.model) or capture(drafted.model, self.inputs)
+        graph = self.trial.recorded(drafted.model) or capture(drafted.model, self.trial.inputs)
         return compare(self.sizes, graph, known, self.blueprint.buffers)
 
 

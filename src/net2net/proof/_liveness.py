@@ -101,7 +101,7 @@ def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> tuple[s
         for _ in range(3):
             for parameter in named.values():
                 parameter.grad = None
-            _loss(getattr(model, call.method), call.inputs).backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(_loss(getattr(model, call.method), call.inputs))
             gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
             largest = max(map(_size, gradients.values()), default=0.0)
             for some in units:
@@ -123,7 +123,7 @@ def _loudness(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> float 
     """
     model.eval()
     with torch.enable_grad():
-        _loss(getattr(model, call.method), call.inputs).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(_loss(getattr(model, call.method), call.inputs))
     ratios = []
     for name, parameter in model.named_parameters():
         mine = [some for some in units if some.tensor == name and some.axis is not None]

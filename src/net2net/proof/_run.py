@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import nn
 
 from net2net.capture import named_outputs, steady
+from net2net.proof._choices import Choices
 from net2net.proof._inputs import Arguments
 from net2net.proof._models import device_of
 
@@ -17,7 +19,7 @@ class ForwardError(Exception):
 
 
 class Seen:
-    """What forwards did so far: whether they drew random numbers, and whether they chose by comparing values."""
+    """What forwards did so far: whether they drew random numbers, and whether they chose by values."""
 
     def __init__(self) -> None:
         self.drawn: set[str] = set()  # the modes
@@ -32,13 +34,14 @@ def run(model: nn.Module, method: str, given: Arguments, mode: str, seen: Seen |
     """
     model.train(mode == "train")
     devices = [device_of(model)] if device_of(model).type == "cuda" else []
-    with torch.no_grad(), steady(devices) as found:
+    choices = Choices(given) if seen is not None and not seen.chooses else None
+    with torch.no_grad(), steady(devices) as found, choices or contextlib.nullcontext():
         try:
             result = named_outputs(getattr(model, method)(*given[0], **given[1]))
         except Exception as error:
             raise ForwardError(f"{_where(error, model, method, given)}{_line(error)}") from error
     if seen is not None:
-        seen.chooses |= found.chooses
+        seen.chooses |= choices is not None and choices.found
         if found.drawn:
             seen.drawn.add(mode)
     return result

@@ -22,8 +22,29 @@ class EpsError(CouplingError):
     """A config can't carry the eps that silent new units on a normalised stream need."""
 
 
+class Tried:
+    """The shapes of the tensors of models constructed with numbers of their config changed, each found out once."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[nn.Module, frozenset[tuple[Key, Any]]], Shapes | None] = {}
+
+    def shapes(self, model: nn.Module, changes: Changes) -> Shapes | None:
+        """By name; None if the class refuses."""
+        key = model, frozenset(changes.items())
+        if key not in self._found:
+            donor = construct(model, changes)
+            state = None if donor is None else donor.state_dict()
+            self._found[key] = None if state is None else {name: tuple(t.shape) for name, t in state.items()}
+        return self._found[key]
+
+
 def donors_of(
-    model: nn.Module, path: str, shapes: Shapes, sizes: NewSizes, attributes: Mapping[str, Mapping[str, float]]
+    model: nn.Module,
+    path: str,
+    shapes: Shapes,
+    sizes: NewSizes,
+    attributes: Mapping[str, Mapping[str, float]],
+    tried: Tried,
 ) -> Iterator[nn.Module]:
     """Models of the same class at the student's sizes, without weights, each constructed from a config.
 
@@ -43,7 +64,7 @@ def donors_of(
         first = ties.get(prefix + name, prefix + name)
         if first not in unread_tensors(sizes):
             wanted[name] = tuple(shapes.get(first, tensor.shape))
-    search = _Search(model, wanted, _candidates(model.config, sizes))
+    search = _Search(model, wanted, _candidates(model.config, sizes), tried)
     needed = search.solve()
     if needed is None:
         raise CouplingError(
@@ -103,18 +124,17 @@ def unread_tensors(sizes: NewSizes) -> set[str]:
 class _Search:
     """Looks for the numbers of a config that give the wanted shapes, by constructing the model without weights."""
 
-    def __init__(self, model: nn.Module, wanted: Shapes, candidates: list[tuple[Key, list[int | float]]]) -> None:
-        self.model, self.wanted, self.candidates = model, wanted, candidates
+    def __init__(
+        self, model: nn.Module, wanted: Shapes, candidates: list[tuple[Key, list[int | float]]], tried: Tried
+    ) -> None:
+        self.model, self.wanted, self.candidates, self.tried = model, wanted, candidates, tried
         self.names = model.state_dict().keys()
         self.reason = "no number of its config equals a size that changes"
 
     def misses(self, changes: Changes) -> int | None:
         """How many tensors would have another shape than wanted; None if there is no such model."""
-        donor = construct(self.model, changes)
-        if donor is None:
-            return None
-        found = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
-        if found.keys() != self.names:
+        found = self.tried.shapes(self.model, changes)
+        if found is None or found.keys() != self.names:
             return None
         wrong = [name for name, shape in self.wanted.items() if found[name] != shape]
         if wrong:
@@ -123,8 +143,8 @@ class _Search:
 
     def same_tensors(self, changes: Changes) -> bool:
         """Whether the model has tensors of the same names with these changes, or refuses them by themselves."""
-        donor = construct(self.model, changes)
-        return donor is None or donor.state_dict().keys() == self.names
+        found = self.tried.shapes(self.model, changes)
+        return found is None or found.keys() == self.names
 
     def solve(self) -> Changes | None:
         """The fewest changes that give the wanted shapes: changes are made, then undone, while that helps."""

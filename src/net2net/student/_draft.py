@@ -13,7 +13,7 @@ from net2net.capture import devices_of, kept_tensors, structural_copy, without_m
 from net2net.plan import Plan
 from net2net.pretrained import numbers, pretrained_in
 from net2net.student._attributes import Setting, set_numbers
-from net2net.student._donors import donors_of, unread_tensors
+from net2net.student._donors import Tried, donors_of, unread_tensors
 from net2net.student._layers import update_layer
 from net2net.student._sizes import NewSizes
 from net2net.student._states import grown_states, resized_states
@@ -46,6 +46,8 @@ class Blueprint:
 
     def having(self, settings: tuple[Setting, ...]) -> Blueprint:
         """The same student with numbers set anew."""
+        if settings == self.settings:
+            return self
         model = structural_copy(self.model)
         set_numbers(model, settings)
         return replace(self, model=model, settings=settings)
@@ -65,7 +67,7 @@ class Blueprint:
         return found
 
 
-def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint]:
+def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes, tried: Tried) -> Iterator[Blueprint]:
     """Candidate students without memory, the likeliest first.
 
     The sizes of torch's own layers are those of their tensors, and Hugging Face models are constructed anew; numbers
@@ -81,7 +83,7 @@ def draft(teacher: nn.Module, plan: Plan, sizes: NewSizes) -> Iterator[Blueprint
 
     devices, states = devices_of(teacher), resized_states(teacher, sizes)
     pretrained = dict(pretrained_in(teacher))
-    for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan):
+    for donors in _donor_sets(pretrained, {n: tuple(s) for n, s in shapes.items()}, sizes, plan, tried):
         resized = _resized(teacher, donors, sizes)
         student = structural_copy(teacher, bare, grown_states(teacher, states))
         _furnish(student, plan, sizes, (), donors)
@@ -104,15 +106,15 @@ def fill(
 
 
 def _donor_sets(
-    pretrained: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]], sizes: NewSizes, plan: Plan
+    pretrained: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]], sizes: NewSizes, plan: Plan, tried: Tried
 ) -> Iterator[dict[str, nn.Module]]:
     """Choices of a donor for each Hugging Face model in the tree."""
     if not pretrained:
         yield {}
         return
     (path, module), *others = pretrained.items()
-    for donor in donors_of(module, path, shapes, sizes, plan.attributes):
-        for rest in _donor_sets(dict(others), shapes, sizes, plan):
+    for donor in donors_of(module, path, shapes, sizes, plan.attributes, tried):
+        for rest in _donor_sets(dict(others), shapes, sizes, plan, tried):
             yield {path: donor, **rest}
 
 

@@ -8,6 +8,7 @@ from itertools import combinations, product
 
 from net2net.errors import GrowthError
 from net2net.student._attributes import Number, Setting
+from net2net.width import Constant
 
 Settings = tuple[Setting, ...]
 _MAX_TRIALS = 500
@@ -19,13 +20,15 @@ _MAX_SETS = 200
 class Verdict:
     """How far a draft comes: `progress` is compared; `modules` are those where it fails, empty if unknown.
 
-    `error` is None for a draft that computes what is expected; `ran` says that its forward ran to the end.
+    `error` is None for a draft that computes what is expected, with other numbers in `constants`; `ran` says that its
+    forward ran to the end.
     """
 
     progress: tuple[int, int]
     modules: tuple[str, ...] = ()
     error: GrowthError | None = None
     ran: bool = False
+    constants: tuple[Constant, ...] = ()
 
 
 class Fit:
@@ -41,8 +44,8 @@ class Fit:
         self.verdicts: dict[frozenset[Setting], Verdict] = {}
         self.helped: dict[tuple[object, ...], int] = {}  # kinds of changes that brought a draft further
 
-    def find(self, start: Settings = ()) -> Settings:
-        """The settings with which a draft computes what is expected.
+    def find(self, start: Settings = ()) -> tuple[Settings, Verdict]:
+        """The settings with which a draft computes what is expected, and how it was judged.
 
         Raises:
             GrowthError: there are none; why the draft with the numbers as they are fails.
@@ -54,7 +57,8 @@ class Fit:
         if found is None:
             assert first.error is not None
             raise first.error
-        return self._without_idle(found)
+        fewest = self._without_idle(found)
+        return fewest, self._verdict(fewest)
 
     def _verdict(self, settings: Settings) -> Verdict:
         key = frozenset(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -234,7 +234,7 @@ class _Editor:
                 plan = replace(plan, shape=(2 * n,), axes=(AxisMap(np.concatenate([np.arange(n)] * 2)),))
             self._replace(activation, name, tensor, plan)
         if twice:
-            activation.num_parameters = 2 * n  # type: ignore[assignment]
+            vars(activation)["num_parameters"] = 2 * n  # a PReLU's
         weight_name, dtype = self._stored(place.layer)
         axes: list[AxisMap | None] = [None] * (2 + len(kernel or ()))
         outputs, inputs = n, n
@@ -252,8 +252,8 @@ class _Editor:
             made = nn.Linear(inputs, outputs, has_bias, device="meta", dtype=dtype)
         else:
             padding = tuple(k // 2 for k in kernel)
-            kind = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
-            made = kind(inputs, outputs, kernel, padding=padding, bias=has_bias, device="meta", dtype=dtype)  # type: ignore[arg-type]
+            kind: Callable[..., nn.Conv1d | nn.Conv2d | nn.Conv3d] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[len(kernel) - 1]
+            made = kind(inputs, outputs, kernel, padding=padding, bias=has_bias, device="meta", dtype=dtype)
         made.requires_grad_(all(p.requires_grad for p in layer.parameters()))
         plan = TensorPlan(tuple(made.weight.shape), tuple(axes), source=weight_name, fill="identity")
         self._give(made, "weight", plan)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from torch import nn
 
 from net2net.capture import Graph, Inputs, Stopped, record
 from net2net.student._compare import operations
+from net2net.student._donors import Tried
 
 
 class Trial:
-    """Records drafts of a student on the example inputs.
+    """Records drafts of a student on the example inputs; `tried` is what was constructed for them so far.
 
     Where the teacher's recording isn't the graph that was captured of it (its forward asks for the values of a tensor,
     or runs something else when it is exported), a trial has nothing to say: drafts have to be captured.
     """
 
     def __init__(self, teacher: nn.Module, graph: Graph, inputs: Inputs) -> None:
-        self.inputs = inputs
-        self.blind = not _is_recorded(teacher, graph, inputs)
+        self.teacher, self.graph, self.inputs = teacher, graph, inputs
+        self.tried = Tried()
+
+    @cached_property
+    def blind(self) -> bool:
+        """Whether drafts have to be captured."""
+        return not _is_recorded(self.teacher, self.graph, self.inputs)
 
     def recorded(self, draft: nn.Module) -> Graph | None:
         """What a draft runs; None if that can't be said.
