@@ -220,11 +220,15 @@ def _new_places(result: torch.Tensor, plan: TensorPlan, how: Fresh) -> torch.Ten
 
 
 def _noise(like: torch.Tensor, noise: Noise, axis_map: AxisMap, rms: float, generator: torch.Generator) -> torch.Tensor:
-    drawn = torch.empty(like.shape, dtype=like.dtype).normal_(0.0, noise.scale * rms, generator=generator)
+    drawn = torch.empty(like.shape, dtype=like.dtype)
+    if noise.kind == "uniform":
+        drawn.uniform_(-noise.scale, noise.scale, generator=generator)
+    else:
+        drawn.normal_(0.0, noise.scale * rms, generator=generator)
     drawn = drawn.to(like.device)
     source = axis_map.source
     column = [-1 if d == noise.axis else 1 for d in range(like.dim())]
-    if noise.kind == "paper":
+    if noise.kind != "zero_sum":
         first = np.zeros(len(source), dtype=bool)
         first[np.unique(source, return_index=True)[1]] = True
         keep = torch.from_numpy((source >= 0) & ~first).to(like)

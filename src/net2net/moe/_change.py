@@ -14,7 +14,11 @@ from net2net.plan import Arrays, AxisMap, Change, Preservation, Row, Store, chan
 @change("upcycling")
 @dataclass(frozen=True)
 class Upcycling(Change):
-    """One mixture of the growth: its name, its sizes, how its experts are chosen, and which each one copies."""
+    """One mixture of the growth: its name, its sizes, how its experts are chosen, and which each one copies.
+
+    `top_k` says how many experts compute a token, before and after; `uneven` that copies share out their output
+    unevenly; `together` is the share of the example tokens for which copies of one expert are chosen, where measured.
+    """
 
     makes: ClassVar[str] = "of more experts"
     heading: ClassVar[str] = "mixture"
@@ -26,6 +30,9 @@ class Upcycling(Change):
     after: int
     routing: str
     units: AxisMap = field(repr=False)
+    top_k: tuple[int, int] | None = None
+    uneven: bool = False
+    together: float | None = None
     preserves: Preservation = "exact"
 
     @property
@@ -36,24 +43,42 @@ class Upcycling(Change):
     def row(self) -> Row:
         """The change as a line of a table."""
         counts = self.counts
+        how = f"{self.routing} routing"
+        if self.top_k is not None and self.top_k[0] != self.top_k[1]:
+            how += f", {self.top_k[0]} -> {self.top_k[1]} per token"
         several = f" ({' '.join(map(str, counts))})" if len(set(counts)) > 1 and len(counts) <= 16 else ""
-        return Row(self.experts, self.before, self.after, f"{self.routing} routing{several}")
+        return Row(self.experts, self.before, self.after, how + several)
+
+    def why(self) -> str:
+        """Why the change doesn't preserve the function."""
+        if self.preserves == "exact":
+            return ""
+        text = "copies of one expert are chosen instead of different ones"
+        return text if self.together is None else f"{text} for {self.together:.1%} of the tokens of {self.experts}"
 
     def symmetry(self) -> str:
-        """What parts the replicas of an expert."""
-        return "replicas of an expert are equal, and training parts them: each has tokens of its own"
+        """What parts the copies of an expert."""
+        if self.routing == "replica":
+            return "replicas of an expert are equal, and training parts them: each has tokens of its own"
+        if self.routing == "free":
+            return "copies of an expert differ by noise in the router: they part where it chooses one and not the other"
+        if self.uneven:
+            return "copies of an expert have unequal shares of its output: training parts them"
+        return "copies of an expert get the same tokens and the same gradients: they stay twins"
 
     def summary(self) -> dict[str, Any]:
         """The change as plain data for a reader."""
         sizes = {"name": self.experts, "from": self.before, "to": self.after}
-        return {**sizes, "routing": self.routing, "counts": list(self.counts)}
+        rest = {"top_k": self.top_k, "together": self.together}
+        return {**sizes, "routing": self.routing, "counts": list(self.counts), **rest}
 
     def data(self, store: Store) -> dict[str, Any]:
         """The change as JSON."""
-        plain = {n: getattr(self, n) for n in ("experts", "before", "after", "routing", "preserves")}
-        return {**plain, "units": self.units.data(store)}
+        names = ("experts", "before", "after", "routing", "top_k", "uneven", "together", "preserves")
+        return {**{n: getattr(self, n) for n in names}, "units": self.units.data(store)}
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any], arrays: Arrays) -> Self:
         """The change that `data` described."""
-        return cls(**{**data, "units": AxisMap.from_data(data["units"], arrays)})
+        top_k = None if data["top_k"] is None else tuple(data["top_k"])
+        return cls(**{**data, "top_k": top_k, "units": AxisMap.from_data(data["units"], arrays)})

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 Score = Literal["softmax", "sigmoid"]
+AddedTo = Literal["scores", "logits"]
+GroupScore = Literal["max", "sum of 2"]
+_GROUP_SCORES: tuple[GroupScore, ...] = ("max", "sum of 2")
 # Mixing weights are compared in float32 at best, and some gates add 1e-6 to a denominator.
 _CLOSE = 1e-3
 
@@ -21,7 +24,7 @@ class Gate:
     `groups[1]` groups, which are compared by `group_score`. The chosen are mixed by their scores times `scale`;
     `renormalised` ones share it out (of a softmax that is the softmax over the chosen). `weight`, `bias` and
     `selection` are the names of tensors with a row for each expert: of the logits, and of what is added to scores for
-    the choice only.
+    the choice only: to the scores, or to the logits, as `added_to` says.
     """
 
     score: Score
@@ -32,7 +35,8 @@ class Gate:
     bias: str | None = None
     selection: str | None = None
     groups: tuple[int, int] | None = None
-    group_score: Literal["max", "sum of 2"] = "max"
+    group_score: GroupScore = "max"
+    added_to: AddedTo = "scores"
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -78,13 +82,15 @@ def gate_rule(
         scale = float(ratio.median())
         if not float((ratio / scale - 1).abs().max()) < _CLOSE:
             continue
-        for selection, by in _selected(values, scores[0], biases):
+        for selection, added_to, by in _selected(values, scores[0], biases):
+            found = Gate(score, renormalised, top_k, scale, logits.weight, logits.bias, selection, added_to=added_to)
             if _are_largest(by, chosen):
-                return Gate(score, renormalised, top_k, scale, logits.weight, logits.bias, selection)
-            for kind in ("max", "sum of 2") if groups is not None else ():
-                assert groups is not None
+                return found
+            if groups is None:
+                continue
+            for kind in _GROUP_SCORES:
                 if _are_largest(_within_groups(by, groups, kind), chosen):
-                    return Gate(score, renormalised, top_k, scale, logits.weight, logits.bias, selection, groups, kind)
+                    return replace(found, groups=groups, group_score=kind)
     return None
 
 
@@ -100,12 +106,13 @@ def _mixed(
 
 def _selected(
     logits: torch.Tensor, scores: torch.Tensor, biases: Mapping[str, torch.Tensor]
-) -> Iterator[tuple[str | None, torch.Tensor]]:
-    yield None, logits
+) -> Iterator[tuple[str | None, AddedTo, torch.Tensor]]:
+    """Every way to choose: the bias, what it is added to, and the numbers of which the largest are chosen."""
+    yield None, "scores", logits
     for name, bias in biases.items():
-        yield name, scores + bias.double().flatten()
+        yield name, "scores", scores + bias.double().flatten()
     for name, bias in biases.items():
-        yield name, logits + bias.double().flatten()
+        yield name, "logits", logits + bias.double().flatten()
 
 
 def _are_largest(values: torch.Tensor, chosen: torch.Tensor) -> bool:
@@ -114,7 +121,7 @@ def _are_largest(values: torch.Tensor, chosen: torch.Tensor) -> bool:
     return bool((least >= others - 1e-6).all())
 
 
-def _within_groups(values: torch.Tensor, groups: tuple[int, int], kind: str) -> torch.Tensor:
+def _within_groups(values: torch.Tensor, groups: tuple[int, int], kind: GroupScore) -> torch.Tensor:
     """The values, with those of experts outside the best groups out of the way."""
     kept, count = groups
     grouped = values.reshape(len(values), count, -1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -81,15 +82,24 @@ def mixtures(model: nn.Module, example_inputs: Inputs) -> Mixtures:
         1.experts        4          2  softmax, the 2 largest, renormalised
     """
     require_teacher(model, example_inputs)
-    found, unknown, _ = look(model, example_inputs)
-    return Mixtures(found, unknown)
+    return look(model, example_inputs).mixtures
 
 
 Tokens = dict[int, torch.Tensor]
 
 
-def look(model: nn.Module, inputs: Inputs) -> tuple[dict[str, Mixture], dict[str, str], dict[str, Tokens]]:
-    """The mixtures, what is unknown and why, and the tokens that each expert is given on the example inputs."""
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The mixtures of a network as they act on example inputs: by name the tokens that each expert is given, and a call
+    of the stacked experts or of one expert."""
+
+    mixtures: Mixtures
+    tokens: dict[str, Tokens]
+    calls: dict[str, Call]
+
+
+def look(model: nn.Module, inputs: Inputs) -> Look:
+    """The mixtures of a network, and what they are given on the example inputs."""
     modules = dict(model.named_modules())
     stacks = {path: size for path, m in modules.items() if (size := _stacked(m))}
     lists = {path: leaves for path in modules if (leaves := _leaves(modules, path))}
@@ -103,6 +113,7 @@ def look(model: nn.Module, inputs: Inputs) -> tuple[dict[str, Mixture], dict[str
     found: dict[str, Mixture] = {}
     unknown: dict[str, str] = {}
     tokens: dict[str, Tokens] = {}
+    samples: dict[str, Call] = {}
     for path, size in stacks.items():
         slots = slots_of(calls[path][0]) if path in calls else None
         if slots is None:
@@ -117,6 +128,7 @@ def look(model: nn.Module, inputs: Inputs) -> tuple[dict[str, Mixture], dict[str
         mixture = Mixture(name, size, sources, top_k, None, _parent(name), width, stack=path, slots=slots)
         found[name] = _with_gate(model, mixture, (), calls)
         tokens[name] = _given_by_number(calls[path], slots, size)
+        samples[name] = calls[path][0]
     for path, leaves in lists.items():
         block = _parent(path)
         beside = [r for r in routers if _is_inside(r, block) and not _is_inside(r, path)]
@@ -126,10 +138,27 @@ def look(model: nn.Module, inputs: Inputs) -> tuple[dict[str, Mixture], dict[str
                 unknown[path] = reason
             continue
         tokens[path] = {k: _rows(calls[leaf]) for k, leaf in enumerate(leaves) if leaf in calls}
+        samples[path] = max((c for leaf in leaves for c in calls.get(leaf, [])), key=lambda c: len(_rows([c])))
         width = next(iter(tokens[path].values())).shape[-1]
         mixture = Mixture(path, len(leaves), len(children[path]), None, None, block, width, members=leaves)
         found[path] = _with_gate(model, mixture, tuple(children[path]), calls)
-    return found, unknown, tokens
+    return Look(Mixtures(found, unknown), tokens, samples)
+
+
+def chosen_together(tokens: Tokens, source: np.ndarray) -> float | None:
+    """The share of tokens that two copies of one expert are given; None where every expert is given every token.
+
+    Args:
+        tokens: by expert, (tokens, width).
+        source: what each expert copies.
+    """
+    given: dict[bytes, list[int]] = {}
+    for expert, rows in tokens.items():
+        for row in _flat(rows):
+            given.setdefault(row.numpy().tobytes(), []).append(int(source[expert]))
+    if all(len(experts) >= len(source) for experts in given.values()):
+        return None
+    return sum(len(set(experts)) < len(experts) for experts in given.values()) / len(given)
 
 
 def _parent(path: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +18,11 @@ from net2net.moe._gate import Gate, Logits, gate_rule
 
 Slots = tuple[int | str, int | str, int | str]
 _TOKENS = 256
+# What the number of experts of a token is called.
+TOP_K = re.compile(
+    r"(moe_)?top_?k(_experts)?|k|moe_k|num_experts_per_tok(en)?|n_experts_per_tok(en)?|experts_per_tok(en)?"
+    r"|num_selected_experts|num_selects|n_activated_experts|num_activated_experts|experts_top_k"
+)
 # What the groups of a router are called: how many there are, and how many are kept.
 _GROUPS = (("num_group", "n_group", "num_groups", "n_groups"), ("topk_group", "topk_groups", "num_limited_groups"))
 
@@ -50,8 +57,24 @@ def observed_gate(
     Returns:
         The rule, with the names of tensors in the block; None if it is none of those known, or can't be seen.
     """
-    generator = torch.Generator().manual_seed(0)
     copied = structural_copy(block, lambda _, t: _wide(t)).eval()
+    found = _seen(copied, experts, members, slots, size, call)
+    if found is None or found.top_k < size:
+        return found
+    # Where every expert is chosen, nothing shows by what: once more with fewer of them, if a number says how many.
+    for module in copied.modules():
+        for name, value in list(vars(module).items()):
+            if TOP_K.fullmatch(name) and type(value) is int and value == size:
+                setattr(module, name, max(1, size // 2))
+    fewer = _seen(copied, experts, members, slots, size, call)
+    return found if fewer is None else replace(fewer, top_k=size)
+
+
+def _seen(
+    copied: nn.Module, experts: str, members: tuple[str, ...], slots: Slots | None, size: int, call: Call
+) -> Gate | None:
+    """The rule of the gate of a block that may be changed."""
+    generator = torch.Generator().manual_seed(0)
     outside = [
         (name, t)
         for name, t in (*copied.named_parameters(), *copied.named_buffers())

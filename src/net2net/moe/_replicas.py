@@ -43,7 +43,7 @@ def set_replicas(student: nn.Module, mixture: Mixture, counts: Counts) -> dict[s
     for member, count in zip(mixture.members, counts, strict=True):
         if count > 1:
             expert = student.get_submodule(member)
-            replicas = [structural_copy(expert, lambda _, t: _empty(t)) for _ in range(count)]
+            replicas = [structural_copy(expert, lambda _, t: empty(t)) for _ in range(count)]
             like = next(expert.parameters())
             routing = _routing((count,), mixture.width, like).train(expert.training)
             student.set_submodule(member, ReplicatedExpert(replicas, routing).train(expert.training))
@@ -76,7 +76,7 @@ def _routing(counts: Counts, width: int, like: nn.Parameter) -> ReplicaRouting:
     return routing
 
 
-def _empty(tensor: torch.Tensor) -> torch.Tensor:
+def empty(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor of its own in the place of another: a parameter without numbers; buffers as they are."""
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(torch.empty_like(tensor, device="meta"), tensor.requires_grad)

@@ -12,10 +12,12 @@ from net2net.errors import OptionError, StudentMismatchError
 from net2net.growth import Growth, Known, carried_out, compiled_alike, proved
 from net2net.moe._change import Upcycling
 from net2net.moe._counts import Counts, Experts, Scores, requested
-from net2net.moe._mixtures import Mixture, Mixtures, Tokens, look
+from net2net.moe._mixtures import Look, Mixture, chosen_together, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
+from net2net.moe._stock import copied_tensors, freed, raised, set_copies, set_words
 from net2net.operators import Made, replays
-from net2net.plan import AxisMap, Plan, TensorPlan
+from net2net.plan import AxisMap, Plan, Preservation, TensorPlan
+from net2net.pretrained import construct, is_pretrained
 
 ROUTINGS = ("replica", "raise_k", "free")
 
@@ -29,6 +31,7 @@ def upcycle(
     routing: str = "replica",
     scores: Scores | None = None,
     cap: int = 3,
+    noise: float = 1e-3,
     seed: int = 0,
 ) -> Growth:
     """Give mixtures of experts more experts, copies of their own, without changing what the network computes.
@@ -39,11 +42,15 @@ def upcycle(
             often each expert is there; or a dict from names of mixtures, or globs, to one of these.
         example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments, or a list of several.
         routing: "replica": the teacher's router goes on to choose among the experts that were there, and a second map
-            chooses one replica of each; exact for every gate, with the compute of before.
+            chooses one replica of each; exact for every gate, with the compute of before. "raise_k": m copies of each
+            expert in the network's own class, and m times as many experts per token; exact for the gates known, with m
+            times the compute. "free": copies among which the router chooses as among any experts, as published;
+            approximate: the growth says how far off it is.
         scores: from `net2net.expert_scores`: experts that score higher get more replicas. By default all get the same
             number, and the first ones one more where that doesn't divide.
         cap: how many further replicas an expert gets at most, where `scores` say how many.
-        seed: of the draw of the second map.
+        noise: the bound of the noise on the bias by which copies are chosen, with "free" routing.
+        seed: of the draw of the second map, or of the noise.
 
     Returns:
         The growth: the replicas of an expert are equal, and differ from the first step on, as each has tokens of its
@@ -67,24 +74,27 @@ def upcycle(
         raise OptionError(f"routing={routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
     require_teacher(model, example_inputs)
     examples = examples_of(example_inputs, model=model)
-    found, unknown, tokens = look(model, examples)
+    seen = look(model, examples)
+    found, unknown = seen.mixtures.found, seen.mixtures.unknown
     if not found:
-        reasons = "; ".join(f"'{name}': {reason}" for name, reason in list(unknown.items())[:5])
+        reasons = "; ".join(f"'{name}': {reason}" for name, reason in list(unknown.items())[:2])
         raise OptionError(f"{type(model).__name__} has no mixture of experts that can be upcycled. {reasons}".rstrip())
-    counts = requested(Mixtures(found, unknown), experts, scores, cap)
-    plan = _replica_plan(model, found, counts, tokens, seed)
+    counts = requested(seen.mixtures, experts, scores, cap)
+    if routing == "replica":
+        plan = _replica_plan(model, seen, counts, seed)
+    else:
+        plan = _stock_plan(model, seen, counts, routing, noise, seed)
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}
-    made = _made(model, replace(plan, left_out=unknown | rest), found)
+    made = _made(model, replace(plan, left_out=unknown | rest), found, examples)
     return compiled_alike(proved(model, made.student, made.plan, examples, made.known))
 
 
-def _replica_plan(
-    model: nn.Module, found: dict[str, Mixture], counts: dict[str, Counts], tokens: dict[str, Tokens], seed: int
-) -> Plan:
+def _replica_plan(model: nn.Module, seen: Look, counts: dict[str, Counts], seed: int) -> Plan:
+    found = seen.mixtures.found
     tensors: dict[str, TensorPlan] = {}
     removed: tuple[str, ...] = ()
     for name, some in counts.items():
-        mine, gone = replica_tensors(model, found[name], some, tokens[name], seed)
+        mine, gone = replica_tensors(model, found[name], some, seen.tokens[name], seed)
         tensors |= mine
         removed += gone
     changes = tuple(
@@ -94,6 +104,25 @@ def _replica_plan(
     return Plan(tensors, changes, seed, removed=removed, version=__version__)
 
 
+def _stock_plan(model: nn.Module, seen: Look, counts: dict[str, Counts], routing: str, noise: float, seed: int) -> Plan:
+    tensors: dict[str, TensorPlan] = {}
+    changes = []
+    preserves: Preservation = "exact" if routing == "raise_k" else "approximate"
+    for name, some in counts.items():
+        mixture = seen.mixtures.found[name]
+        experts = model.get_submodule(mixture.stack or mixture.members[0])
+        copies = (raised if routing == "raise_k" else freed)(mixture, some, experts, seen.calls[name])
+        tensors |= copied_tensors(model, mixture, copies, noise if routing == "free" else 0.0)
+        assert mixture.gate is not None
+        top_k = (mixture.gate.top_k, copies.top_k)
+        uneven = routing == "raise_k" and bool(copies.outputs)
+        units = AxisMap(source_of(some))
+        changes.append(
+            Upcycling(name, mixture.size, sum(some), routing, units, top_k=top_k, uneven=uneven, preserves=preserves)
+        )
+    return Plan(tensors, tuple(changes), seed, preserves, version=__version__)
+
+
 @replays("upcycling")
 def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> Made:
     """What a plan of more experts makes of another network with the same mixtures, before its proof.
@@ -101,7 +130,7 @@ def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) 
     Raises:
         StudentMismatchError: its mixtures are others.
     """
-    found, _, _ = look(model, examples)
+    found = look(model, examples).mixtures.found
     for change in plan.changes:
         assert isinstance(change, Upcycling)
         size = found[change.experts].size if change.experts in found else None
@@ -111,14 +140,42 @@ def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) 
                 f"the plan makes {change.before} experts of '{change.experts}' {change.after}, and "
                 f"{type(model).__name__} {has}. A plan is replayed on networks of the shapes that it was made for."
             )
-    return _made(model, plan, found)
+    return _made(model, plan, found, examples)
 
 
-def _made(model: nn.Module, plan: Plan, found: dict[str, Mixture]) -> Made:
+def _made(model: nn.Module, plan: Plan, found: dict[str, Mixture], examples: tuple[Example, ...]) -> Made:
+    """The student of a plan, and the plan with what is measured in it."""
     template = structural_copy(model)
     changed: dict[str, tuple[int, int]] = {}
-    for change in plan.changes:
-        assert isinstance(change, Upcycling)
-        changed |= set_replicas(template, found[change.experts], change.counts)
+    stock = []
+    changes = [change for change in plan.changes if isinstance(change, Upcycling)]
+    for change in changes:
+        mixture = found[change.experts]
+        if change.top_k is None:
+            changed |= set_replicas(template, mixture, change.counts)
+        else:
+            changed |= set_copies(template, mixture, change.after, change.top_k[1])
+            stock.append((mixture, change.after, change.top_k[1]))
+    if len(stock) == len(found):
+        changed |= set_words(template, stock)
     plan = replace(plan, changed=changed)
-    return Made(carried_out(plan, model, template), plan, Known(tuple(new_units(plan))))
+    student = carried_out(plan, model, template)
+    if plan.preserves != "exact":
+        given = look(student, examples).tokens
+        measured = [replace(c, together=chosen_together(given[c.experts], c.units.source)) for c in changes]
+        plan = replace(plan, changes=tuple(measured))
+    if stock and not _config_fits(student):
+        plan = replace(plan, notes=tuple(dict.fromkeys([*plan.notes, _ODD_CONFIG])))
+    return Made(student, plan, Known(tuple(new_units(plan))))
+
+
+_ODD_CONFIG = "the config of the student doesn't describe it: from_pretrained makes a network of other sizes"
+
+
+def _config_fits(student: nn.Module) -> bool:
+    """Whether a transformers model's config makes a model with its tensors; True for other networks."""
+    if not is_pretrained(student):
+        return True
+    donor = construct(student, {})
+    mine = {name: t.shape for name, t in student.state_dict().items()}
+    return donor is not None and {name: t.shape for name, t in donor.state_dict().items()} == mine

@@ -17,10 +17,11 @@ Fill = Literal["source", "values", "identity", "initial"]
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise on copies: "zero_sum" over the copies of a unit on a contracted axis (the function stays exact), or
-    "paper" on all copies but the first of a produced axis. `scale` is relative to the tensor's root mean square."""
+    """Noise on copies: "zero_sum" over the copies of a unit on a contracted axis (the function stays exact), or on all
+    copies but the first of a produced axis "paper". `scale` is relative to the tensor's root mean square; "uniform" is
+    as "paper", between `scale` and -`scale` itself."""
 
-    kind: Literal["zero_sum", "paper"]
+    kind: Literal["zero_sum", "paper", "uniform"]
     axis: int
     scale: float
 
