@@ -35,6 +35,22 @@ def test_raising_k_is_exact(form: str, rule: Rule, top_k: int) -> None:
     assert type(growth.student[1]) is type(teacher[1])
 
 
+def test_a_gate_in_float32_of_a_network_in_float64() -> None:
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.experts = FORMS["stacked"](Rule(), 4, 2).gate, FORMS["stacked"](Rule(), 4, 2).experts
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            flat = x.reshape(-1, x.shape[-1])
+            weights, chosen = self.gate(flat)[0].float().softmax(-1).topk(self.gate.top_k)
+            return self.experts(flat, chosen, weights.double()).reshape(x.shape)
+
+    teacher = nn.Sequential(nn.Linear(4, WIDTH), Single()).double()
+    growth = net2net.upcycle(teacher, 2.0, tokens(), routing="raise_k")
+    assert growth.verification.tolerance == 1e-5 and growth.verification.max_relative_error < 1e-6
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_raising_k_takes_whole_multiples_only(form: str) -> None:
     teacher = network(form, Rule("sigmoid", renormalised=False), 4, 2)

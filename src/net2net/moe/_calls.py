@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from net2net.capture import Inputs, as_called, examples_of, silent, structural_copy
@@ -70,16 +71,31 @@ def recorded(model: nn.Module, wanted: Callable[[str, nn.Module], bool]) -> Iter
             handle.remove()
 
 
+class Float32Seen(TorchFunctionMode):
+    """Whether functions that are called while it is on give tensors of float32: a gate of a float64 network may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = False
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        self.found |= isinstance(result, torch.Tensor) and result.dtype == torch.float32
+        return result
+
+
 @silent()
-def calls_of(model: nn.Module, inputs: Inputs, wanted: Callable[[str, nn.Module], bool]) -> Calls:
-    """The calls of the wanted modules on the example inputs, in eval mode. The model is not changed.
+def calls_of(model: nn.Module, inputs: Inputs, wanted: Callable[[str, nn.Module], bool]) -> tuple[Calls, bool]:
+    """The calls of the wanted modules on the example inputs, in eval mode, and whether float32 was computed with.
+
+    The model is not changed.
 
     Raises:
         CaptureError: it doesn't run on them.
     """
     copied = structural_copy(model, lambda _, t: t if isinstance(t, nn.Parameter) else t.detach().clone())
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    with recorded(copied, wanted) as found, torch.no_grad():
+    with recorded(copied, wanted) as found, torch.no_grad(), Float32Seen() as seen:
         for example in examples_of(inputs):
             args, kwargs = pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), (example.args, example.kwargs))
             try:
@@ -87,4 +103,4 @@ def calls_of(model: nn.Module, inputs: Inputs, wanted: Callable[[str, nn.Module]
             except Exception as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 raise CaptureError(f"{type(model).__name__} doesn't run on the example inputs: {reason}") from error
-    return found
+    return found, seen.found

@@ -91,11 +91,12 @@ Tokens = dict[int, torch.Tensor]
 @dataclass(frozen=True, eq=False)
 class Look:
     """The mixtures of a network as they act on example inputs: by name the tokens that each expert is given, and a call
-    of the stacked experts or of one expert."""
+    of the stacked experts or of one expert. `float32` says that something was computed in float32."""
 
     mixtures: Mixtures
     tokens: dict[str, Tokens]
     calls: dict[str, Call]
+    float32: bool
 
 
 def look(model: nn.Module, inputs: Inputs) -> Look:
@@ -109,7 +110,7 @@ def look(model: nn.Module, inputs: Inputs) -> Look:
     routers = [path for path, m in modules.items() if any(_is_inside(path, b) for b in blocks) and _may_route(m, sizes)]
     leaves_of_all = {leaf for leaves in lists.values() for leaf in leaves}
     wanted = {*stacks, *blocks, *routers, *leaves_of_all, *(c for some in children.values() for c in some)}
-    calls = calls_of(model, examples_of(inputs, model=model), lambda path, _: path in wanted)
+    calls, float32 = calls_of(model, examples_of(inputs, model=model), lambda path, _: path in wanted)
     found: dict[str, Mixture] = {}
     unknown: dict[str, str] = {}
     tokens: dict[str, Tokens] = {}
@@ -142,7 +143,7 @@ def look(model: nn.Module, inputs: Inputs) -> Look:
         width = next(iter(tokens[path].values())).shape[-1]
         mixture = Mixture(path, len(leaves), len(children[path]), None, None, block, width, members=leaves)
         found[path] = _with_gate(model, mixture, tuple(children[path]), calls)
-    return Look(Mixtures(found, unknown), tokens, samples)
+    return Look(Mixtures(found, unknown), tokens, samples, float32)
 
 
 def chosen_together(tokens: Tokens, source: np.ndarray) -> float | None:

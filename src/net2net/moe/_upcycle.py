@@ -12,7 +12,7 @@ from net2net.errors import OptionError, StudentMismatchError
 from net2net.growth import Growth, Known, carried_out, compiled_alike, proved
 from net2net.moe._change import Upcycling
 from net2net.moe._counts import Counts, Experts, Scores, requested
-from net2net.moe._mixtures import Look, Mixture, chosen_together, look
+from net2net.moe._mixtures import Look, chosen_together, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
 from net2net.moe._stock import copied_tensors, freed, raised, set_copies, set_words
 from net2net.operators import Made, replays
@@ -85,7 +85,7 @@ def upcycle(
     else:
         plan = _stock_plan(model, seen, counts, routing, noise, seed)
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}
-    made = _made(model, replace(plan, left_out=unknown | rest), found, examples)
+    made = _made(model, replace(plan, left_out=unknown | rest), seen, examples)
     return compiled_alike(proved(model, made.student, made.plan, examples, made.known))
 
 
@@ -130,7 +130,8 @@ def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) 
     Raises:
         StudentMismatchError: its mixtures are others.
     """
-    found = look(model, examples).mixtures.found
+    seen = look(model, examples)
+    found = seen.mixtures.found
     for change in plan.changes:
         assert isinstance(change, Upcycling)
         size = found[change.experts].size if change.experts in found else None
@@ -140,12 +141,12 @@ def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) 
                 f"the plan makes {change.before} experts of '{change.experts}' {change.after}, and "
                 f"{type(model).__name__} {has}. A plan is replayed on networks of the shapes that it was made for."
             )
-    return _made(model, plan, found, examples)
+    return _made(model, plan, seen, examples)
 
 
-def _made(model: nn.Module, plan: Plan, found: dict[str, Mixture], examples: tuple[Example, ...]) -> Made:
+def _made(model: nn.Module, plan: Plan, seen: Look, examples: tuple[Example, ...]) -> Made:
     """The student of a plan, and the plan with what is measured in it."""
-    template = structural_copy(model)
+    template, found = structural_copy(model), seen.mixtures.found
     changed: dict[str, tuple[int, int]] = {}
     stock = []
     changes = [change for change in plan.changes if isinstance(change, Upcycling)]
@@ -166,7 +167,7 @@ def _made(model: nn.Module, plan: Plan, found: dict[str, Mixture], examples: tup
         plan = replace(plan, changes=tuple(measured))
     if stock and not _config_fits(student):
         plan = replace(plan, notes=tuple(dict.fromkeys([*plan.notes, _ODD_CONFIG])))
-    return Made(student, plan, Known(tuple(new_units(plan))))
+    return Made(student, plan, Known(tuple(new_units(plan)), float32_inside=seen.float32))
 
 
 _ODD_CONFIG = "the config of the student doesn't describe it: from_pretrained makes a network of other sizes"
