@@ -21,7 +21,7 @@ from net2net.errors import (
 )
 from net2net.growth import Growth, Twins, twins
 from net2net.huggingface import grow_checkpoint
-from net2net.moe import balance_experts, upcycle
+from net2net.moe import balance_experts, expert_scores, upcycle
 from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
 from net2net.plan import Plan
@@ -55,6 +55,7 @@ __all__ = [
     "analyze",
     "balance_experts",
     "deepen",
+    "expert_scores",
     "grow",
     "grow_checkpoint",
     "register_how",

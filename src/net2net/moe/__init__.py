@@ -4,6 +4,7 @@ from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
 from net2net.moe._gate import Gate
 from net2net.moe._mixtures import Mixture, Mixtures, mixtures
 from net2net.moe._routing import ReplicaExperts, ReplicaRouting, ReplicatedExpert, balance_experts
+from net2net.moe._scores import expert_scores
 from net2net.moe._upcycle import upcycle
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "StackedExperts",
     "TopKRouter",
     "balance_experts",
+    "expert_scores",
     "mixtures",
     "upcycle",
 ]
