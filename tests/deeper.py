@@ -16,11 +16,6 @@ from zoo.model import Inputs
 State = dict[str, Tensor]
 
 
-def drawn(*shape: int, seed: int = 1, scale: float = 1.0) -> Tensor:
-    """Normal numbers in float64: no two places alike, so that a shift by one shows."""
-    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
 def state(model: nn.Module) -> State:
     """A copy of all tensors of a model."""
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}

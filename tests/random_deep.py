@@ -13,11 +13,10 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from deeper import drawn
 from net2net.analysis import Analysis
 from net2net.depth import PRESERVING, DepthPlace
 from random_networks import Wish, wish
-from support import trained
+from support import drawn, trained
 
 ACTIVATIONS = {
     "idempotent": (nn.ReLU, nn.ReLU, nn.ReLU6, nn.Hardtanh),

@@ -61,6 +61,11 @@ def in_float64(inputs: Any) -> Any:
     return tuple(map(in_float64, inputs))
 
 
+def drawn(*shape: int, seed: int = 1, scale: float = 1.0) -> Tensor:
+    """Normal numbers in float64: no two places alike, so that a shift by one shows."""
+    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
 def names_at(analysis: net2net.Analysis, tensor: str, axis: int) -> list[str]:
     """Names of the dimensions that run through one axis of a tensor, the slowest first."""
     graph = analysis.sites.inference.graph
@@ -101,6 +106,13 @@ def counts_of(source: np.ndarray) -> Tensor:
 def same(a: Tensor, b: Tensor, tolerance: float = 1e-12) -> bool:
     """Whether two tensors have one shape and agree to rounding, entry by entry."""
     return a.shape == b.shape and bool(((a - b).abs() <= tolerance).all())
+
+
+def agree(teacher: nn.Module, student: nn.Module, x: Tensor) -> None:
+    """Assert that two networks without randomness give the same in eval mode and in train mode."""
+    for train in (False, True):
+        a, b = teacher.train(train)(x), student.train(train)(x)
+        assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
 
 
 def groups_of_copies(source: np.ndarray) -> list[list[int]]:

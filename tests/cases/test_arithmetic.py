@@ -10,17 +10,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net.sites import _absorb
-from support import refused, repeatable, trained
-
-
-def double(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def agree(teacher: nn.Module, student: nn.Module, x: Tensor) -> None:
-    for train in (False, True):
-        a, b = teacher.train(train)(x), student.train(train)(x)
-        assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
+from support import agree, drawn, refused, repeatable, trained
 
 
 class Mean(nn.Module):
@@ -51,8 +41,8 @@ class Net(nn.Module):
 @pytest.mark.parametrize(("size", "how"), [(13, None), (16, "split"), (15, None), (9, None)])
 def test_a_mean_as_a_sum(size: int, how: str | None) -> None:
     teacher = trained(repeatable(Mean)())
-    growth = net2net.widen(teacher, {"a": size}, double(6, 4), how=how)
-    agree(teacher, growth.student, double(50, 4))
+    growth = net2net.widen(teacher, {"a": size}, drawn(6, 4), how=how)
+    agree(teacher, growth.student, drawn(50, 4))
 
 
 MADE_UP: dict[str, Callable[[Tensor], Tensor]] = {
@@ -73,7 +63,7 @@ MADE_UP: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh()])
 def test_made_up_for(name: str, activation: nn.Module) -> None:
     teacher = trained(repeatable(lambda: Net(MADE_UP[name], activation=activation))())
-    agree(teacher, net2net.widen(teacher, {"a": 13}, double(6, 4)).student, double(50, 4))
+    agree(teacher, net2net.widen(teacher, {"a": 13}, drawn(6, 4)).student, drawn(50, 4))
 
 
 REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
@@ -91,7 +81,7 @@ REFUSED: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused_by_name(name: str) -> None:
     teacher = trained(repeatable(lambda: Net(REFUSED[name]))())
-    message = refused(net2net.CouplingError, lambda: net2net.widen(teacher, {"a": 13}, double(6, 4)), "number 8", "13")
+    message = refused(net2net.CouplingError, lambda: net2net.widen(teacher, {"a": 13}, drawn(6, 4)), "number 8", "13")
     assert "report" not in message and "attribute" in message
 
 
@@ -106,7 +96,7 @@ def test_nothing_takes_the_factor() -> None:
             return h.sum(1) / h.shape[1]
 
     teacher = trained(repeatable(Last)())
-    refused(net2net.CouplingError, lambda: net2net.widen(teacher, {"a": 13}, double(6, 4)), "before it", "after it")
+    refused(net2net.CouplingError, lambda: net2net.widen(teacher, {"a": 13}, drawn(6, 4)), "before it", "after it")
 
 
 def test_a_number_kept_as_an_attribute_stays() -> None:
@@ -123,9 +113,9 @@ def test_a_number_kept_as_an_attribute_stays() -> None:
             return result
 
     teacher = trained(repeatable(Kept)())
-    growth = net2net.widen(teacher, {"a": 13}, double(6, 4))
+    growth = net2net.widen(teacher, {"a": 13}, drawn(6, 4))
     assert growth.plan.changed == {}
-    agree(teacher, growth.student, double(50, 4))
+    agree(teacher, growth.student, drawn(50, 4))
 
 
 class Shared(nn.Module):
@@ -144,17 +134,17 @@ class Shared(nn.Module):
 
 def test_a_layer_that_runs_twice() -> None:
     teacher = trained(repeatable(Shared)())
-    agree(teacher, net2net.widen(teacher, {"a": 13}, double(6, 4)).student, double(50, 4))
+    agree(teacher, net2net.widen(teacher, {"a": 13}, drawn(6, 4)).student, drawn(50, 4))
 
 
 def test_several_examples() -> None:
     teacher = trained(repeatable(lambda: Net(MADE_UP["div"]))())
-    agree(teacher, net2net.widen(teacher, {"a": 13}, [double(6, 4), double(3, 4)]).student, double(50, 4))
+    agree(teacher, net2net.widen(teacher, {"a": 13}, [drawn(6, 4), drawn(3, 4)]).student, drawn(50, 4))
 
 
 def test_transfer() -> None:
     teacher, student = trained(repeatable(Mean)()), Mean(13).double()
-    agree(teacher, net2net.transfer(teacher, student, double(6, 4)).student, double(50, 4))
+    agree(teacher, net2net.transfer(teacher, student, drawn(6, 4)).student, drawn(50, 4))
 
 
 def test_weights_after_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:

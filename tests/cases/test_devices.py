@@ -9,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from support import refused, repeatable, trained
-
-
-def double(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+from support import agree, drawn, refused, repeatable, trained
 
 
 class StateMadeInside(nn.Module):
@@ -83,20 +79,14 @@ class Residual(nn.Module):
         return result
 
 
-def agree(teacher: nn.Module, student: nn.Module, x: Tensor) -> None:
-    for train in (False, True):
-        a, b = teacher.train(train)(x), student.train(train)(x)
-        assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
-
-
 @pytest.mark.parametrize(
     ("make", "sizes", "x"),
     [
-        (StateMadeInside, {"inner": 12}, double(2, 5, 3)),
-        (StateMadeInside, {"rnn": 11, "inner": 13}, double(2, 5, 3)),
-        (MaskOnNamedDevice, {"b": 24}, double(2, 5, 4)),
-        (PlainTensor, {"a": 13}, double(5, 4)),
-        (LazyState, {"a": 13}, double(5, 4)),
+        (StateMadeInside, {"inner": 12}, drawn(2, 5, 3)),
+        (StateMadeInside, {"rnn": 11, "inner": 13}, drawn(2, 5, 3)),
+        (MaskOnNamedDevice, {"b": 24}, drawn(2, 5, 4)),
+        (PlainTensor, {"a": 13}, drawn(5, 4)),
+        (LazyState, {"a": 13}, drawn(5, 4)),
     ],
 )
 def test_widen(make: Callable[[], nn.Module], sizes: dict[str, int], x: Tensor, capfd: pytest.CaptureFixture) -> None:
@@ -110,10 +100,10 @@ def test_widen(make: Callable[[], nn.Module], sizes: dict[str, int], x: Tensor, 
 @pytest.mark.parametrize(
     ("make", "where", "x"),
     [
-        (PlainTensor, {"a": 1}, double(5, 4)),
-        (LazyState, {"a": 2}, double(5, 4)),
-        (Residual, {"blocks": 2}, double(5, 6)),
-        (MaskOnNamedDevice, {"b": 1}, double(2, 5, 4)),
+        (PlainTensor, {"a": 1}, drawn(5, 4)),
+        (LazyState, {"a": 2}, drawn(5, 4)),
+        (Residual, {"blocks": 2}, drawn(5, 6)),
+        (MaskOnNamedDevice, {"b": 1}, drawn(2, 5, 4)),
     ],
 )
 def test_deepen(make: Callable[[], nn.Module], where: dict[str, int], x: Tensor, capfd: pytest.CaptureFixture) -> None:
@@ -124,13 +114,13 @@ def test_deepen(make: Callable[[], nn.Module], where: dict[str, int], x: Tensor,
 
 
 def test_grow() -> None:
-    teacher, x = trained(repeatable(PlainTensor)()), double(5, 4)
+    teacher, x = trained(repeatable(PlainTensor)()), drawn(5, 4)
     growth = net2net.grow(teacher, x, sizes={"a": 11}, where={"a": 1})
     agree(teacher, growth.student, x)
 
 
 def test_transfer() -> None:
-    teacher, student, x = trained(repeatable(StateMadeInside)()), StateMadeInside(13).double(), double(2, 5, 3)
+    teacher, student, x = trained(repeatable(StateMadeInside)()), StateMadeInside(13).double(), drawn(2, 5, 3)
     net2net.transfer(teacher, student, x)
     agree(teacher, student, x)
 
@@ -138,7 +128,7 @@ def test_transfer() -> None:
 def test_analysis_of_a_model_on_the_meta_device() -> None:
     with torch.device("meta"):
         model = StateMadeInside().double()
-    assert "inner" in [d.name for d in net2net.analyze(model, double(2, 5, 3)).growable()]
+    assert "inner" in [d.name for d in net2net.analyze(model, drawn(2, 5, 3)).growable()]
 
 
 class OtherDevice(nn.Module):
@@ -158,6 +148,6 @@ class OtherDevice(nn.Module):
 
 def test_device_error_is_no_size() -> None:
     message = refused(
-        net2net.CouplingError, lambda: net2net.widen(trained(OtherDevice()), {"a": 12}, double(5, 4)), "device"
+        net2net.CouplingError, lambda: net2net.widen(trained(OtherDevice()), {"a": 12}, drawn(5, 4)), "device"
     )
     assert "A size is computed" not in message and "written into" not in message

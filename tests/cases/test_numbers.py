@@ -14,17 +14,7 @@ from torch import Tensor, nn
 
 import net2net
 from net2net.student import Setting
-from support import repeatable, trained
-
-
-def double(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def agree(teacher: nn.Module, student: nn.Module, x: Tensor) -> None:
-    for train in (False, True):
-        a, b = teacher.train(train)(x), student.train(train)(x)
-        assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
+from support import agree, drawn, repeatable, trained
 
 
 class Forecast(nn.Module):
@@ -42,11 +32,11 @@ class Forecast(nn.Module):
 
 def test_coincident_numbers_stay() -> None:
     teacher = trained(repeatable(Forecast)())
-    growth = net2net.widen(teacher, 2.0, double(2, 30, 3))
+    growth = net2net.widen(teacher, 2.0, drawn(2, 30, 3))
     student: Any = growth.student
     assert (student.lr, student.weight_decay, student.window, student.patience) == (0.01, 0.1, 100, 10)
     assert student.inner.out_features == 200 and growth.plan.changed == {}
-    agree(teacher, student, double(2, 300, 3))
+    agree(teacher, student, drawn(2, 300, 3))
 
 
 def test_a_guess_by_equality_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +63,7 @@ class Square(nn.Module):
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_layers_of_one_class(widths: tuple[int, ...], which: int) -> None:
     make = repeatable(lambda: nn.Sequential(*(Square(a, b) for a, b in pairwise(widths))))
-    teacher, x = trained(make()), double(5, widths[0])
+    teacher, x = trained(make()), drawn(5, widths[0])
     growth = net2net.widen(teacher, {str(which): 13}, x)
     found = [(layer.i, layer.o) for layer in growth.student]  # type: ignore[union-attr]
     wanted = [*widths]
@@ -83,7 +73,7 @@ def test_layers_of_one_class(widths: tuple[int, ...], which: int) -> None:
         f"{which}.o": (widths[which + 1], 13),
         f"{which + 1}.i": (widths[which + 1], 13),
     }
-    agree(teacher, growth.student, double(7, widths[0]))
+    agree(teacher, growth.student, drawn(7, widths[0]))
 
 
 @dataclass(frozen=True)
@@ -127,20 +117,20 @@ class Blocks(nn.Module):
 
 
 def test_sizes_in_a_dataclass(tmp_path: Path) -> None:
-    teacher, x = trained(repeatable(Blocks)()), double(2, 5, 3)
+    teacher, x = trained(repeatable(Blocks)()), drawn(2, 5, 3)
     growth = net2net.widen(teacher, 2.0, x)
     student: Any = growth.student
     assert (student.blocks[0].sizes.width, student.blocks[0].sizes.block) == (16, 8)
     assert student.blocks[0].dropout == 0.125 and student.blocks[0].scale == 0.5
     assert teacher.blocks[0].sizes.width == 8  # type: ignore[index, union-attr]
     assert "blocks.0.sizes.width: 8 -> 16" in str(growth.plan)
-    agree(teacher, student, double(3, 7, 3))
+    agree(teacher, student, drawn(3, 7, 3))
     growth.plan.save(tmp_path / "plan")
     loaded = net2net.Plan.load(tmp_path / "plan")
     assert loaded.changed == growth.plan.changed
     again = net2net.replay(loaded, teacher, x)
     assert again.plan.changed == growth.plan.changed
-    agree(teacher, again.student, double(3, 7, 3))
+    agree(teacher, again.student, drawn(3, 7, 3))
 
 
 class Words(nn.Module):
@@ -158,12 +148,12 @@ class Words(nn.Module):
 
 
 def test_lists_and_temperatures() -> None:
-    teacher, x = trained(repeatable(Words)()), double(6, 4)
+    teacher, x = trained(repeatable(Words)()), drawn(6, 4)
     growth = net2net.widen(teacher, {"a": 31}, x)
     student: Any = growth.student
     assert student.widths == [4, 31, 3] and student.options == teacher.options
     assert growth.plan.changed == {"widths[1]": (16, 31)}
-    agree(teacher, student, double(9, 4))
+    agree(teacher, student, drawn(9, 4))
 
 
 class Normed(nn.Module):
@@ -180,7 +170,7 @@ class Normed(nn.Module):
 
 
 def test_momentum_and_dropout() -> None:
-    teacher, x = trained(repeatable(Normed)()), double(6, 4)
+    teacher, x = trained(repeatable(Normed)()), drawn(6, 4)
     student: Any = net2net.widen(teacher, {"a": 15}, x).student
     assert student.norm.momentum == 0.125 and student.drop.p == 0.125
     a, b = teacher.eval()(x), student.eval()(x)
@@ -199,8 +189,8 @@ def test_torchs_own_attention(make: Callable[[], nn.Module]) -> None:
             result: Tensor = self.b(x + self.attention(x, x, x, need_weights=False)[0])
             return result
 
-    teacher, x = trained(repeatable(Net)()), double(2, 5, 4)
+    teacher, x = trained(repeatable(Net)()), drawn(2, 5, 4)
     student: Any = net2net.widen(teacher, 2.0, x).student
     attention = student.attention
     assert (attention.embed_dim, attention.kdim, attention.head_dim * attention.num_heads) == (16, 16, 16)
-    agree(teacher, student, double(3, 6, 4))
+    agree(teacher, student, drawn(3, 6, 4))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from support import refused, trained
+from support import drawn, refused, trained
 
 
 class Between(nn.Module):
@@ -25,10 +25,6 @@ class Between(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         return self.function(self, *inputs)
-
-
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def error(teacher: nn.Module, student: nn.Module, *inputs: Any) -> float:
@@ -56,7 +52,7 @@ def test_a_pool_over_all_features_reduces_them(pool: nn.Module, seed: int) -> No
         lambda m, x: m.out(m.pool(m.score(x).unsqueeze(1)).squeeze(1)),
         score=nn.Linear(3, 6), pool=pool, out=nn.Linear(1, 2),
     ).double()  # fmt: skip
-    growth = grows(net, {"score": 8}, drawn(1, 3), (drawn(2000, 3, seed=1),))
+    growth = grows(net, {"score": 8}, drawn(1, 3), (drawn(2000, 3, seed=2),))
     assert growth.plan.widenings[0].how == ("split" if isinstance(pool, nn.AdaptiveMaxPool1d) else "zero_out")
 
 
@@ -97,7 +93,7 @@ def test_unpooling_pairs_its_operands(sizes: Any, how: str | None) -> None:
         Between(unpooled, a=nn.Conv2d(3, 8, 3, padding=1), b=nn.Conv2d(8, 6, 1), c=nn.Conv2d(6, 8, 1),
                 d=nn.Conv2d(8, 2, 1))
     )  # fmt: skip
-    grows(net, sizes, drawn(2, 3, 8, 8), (drawn(3, 3, 8, 8, seed=1),), how)
+    grows(net, sizes, drawn(2, 3, 8, 8), (drawn(3, 3, 8, 8, seed=2),), how)
 
 
 def pooled_in_depth(kernel: tuple[int, ...], stride: tuple[int, ...], channels: int) -> nn.Module:
@@ -115,7 +111,7 @@ def test_a_window_over_channels_fixes_them_on_both_sides() -> None:
 @pytest.mark.parametrize("size", [9, 15, 24])
 def test_a_window_of_one_channel_passes(size: int) -> None:
     net = pooled_in_depth((1, 3, 3), (1, 1, 1), 8)
-    grows(net, {"0": size}, drawn(2, 3, 9, 9), (drawn(3, 3, 9, 9, seed=1),))
+    grows(net, {"0": size}, drawn(2, 3, 9, 9), (drawn(3, 3, 9, 9, seed=2),))
 
 
 class Step(nn.Module):
@@ -152,7 +148,7 @@ KINDS = ["index_add", "index_add_", "scatter_add", "index_put", "index_copy", "s
 def test_features_pass_where_rows_are_written(kind: str, how: str | None) -> None:
     edges = torch.tensor([0, 1, 2, 3, 4, 5]), torch.tensor([3, 0, 5, 1, 2, 4])
     for size in (11, 19):
-        grows(trained(Step(8, kind)), {"message": size}, (drawn(6, 8), *edges), (drawn(6, 8, seed=1), *edges), how)
+        grows(trained(Step(8, kind)), {"message": size}, (drawn(6, 8), *edges), (drawn(6, 8, seed=2), *edges), how)
 
 
 @pytest.mark.parametrize("how", [None, "split"])
@@ -166,7 +162,7 @@ def test_zero_stays_zero(power: Callable[[Tensor], Tensor], how: str | None) -> 
         Between(lambda m, x: m.c(m.norm(m.b(power(m.a(x))))), a=nn.Linear(4, 8), b=nn.Linear(8, 6),
                 norm=nn.LayerNorm(6), c=nn.Linear(6, 2))
     )  # fmt: skip
-    grows(net, {"a": 11}, drawn(3, 4), (drawn(9, 4, seed=1),), how)
+    grows(net, {"a": 11}, drawn(3, 4), (drawn(9, 4, seed=2),), how)
 
 
 class Product(nn.Module):
@@ -198,7 +194,7 @@ class Product(nn.Module):
 def test_every_sum_of_products_grows(kind: str, how: str | None) -> None:
     torch.manual_seed(0)
     net = trained(Product(kind))
-    grows(net, {"a": 13}, drawn(3, 4), (drawn(3, 4, seed=1),), how)
+    grows(net, {"a": 13}, drawn(3, 4), (drawn(3, 4, seed=2),), how)
 
 
 @pytest.mark.parametrize("size", [11, 15, 24])
@@ -208,14 +204,14 @@ def test_weight_norm_passes_new_inputs_that_are_zero(size: int) -> None:
     net = nn.Sequential(
         nn.Linear(4, 8), nn.ReLU(), norm(nn.Linear(8, 7)), nn.ReLU(), norm(nn.Linear(7, 3))
     ).double()  # fmt: skip
-    grows(net, {"0": size}, drawn(5, 4), (drawn(9, 4, seed=1),))
-    grows(net, {"2": size}, drawn(5, 4), (drawn(9, 4, seed=1),))
+    grows(net, {"0": size}, drawn(5, 4), (drawn(9, 4, seed=2),))
+    grows(net, {"2": size}, drawn(5, 4), (drawn(9, 4, seed=2),))
 
 
 @pytest.mark.parametrize("how", [None, "split"])
 def test_a_slope_of_every_channel(how: str | None) -> None:
     net = trained(nn.Sequential(nn.Linear(4, 6), nn.PReLU(6), nn.Linear(6, 2)))
-    grows(net, {"0": 11}, drawn(3, 4), (drawn(9, 4, seed=1),), how)
+    grows(net, {"0": 11}, drawn(3, 4), (drawn(9, 4, seed=2),), how)
 
 
 class Spectral(nn.Module):
@@ -233,12 +229,12 @@ class Spectral(nn.Module):
 
 @pytest.mark.parametrize("how", [None, "split"])
 def test_channels_pass_a_fourier_transform_in_space(how: str | None) -> None:
-    grows(trained(Spectral()), {"a": 11}, drawn(3, 2, 4, 6), (drawn(3, 2, 4, 6, seed=1),), how)
+    grows(trained(Spectral()), {"a": 11}, drawn(3, 2, 4, 6), (drawn(3, 2, 4, 6, seed=2),), how)
 
 
 def test_a_maximum_whose_positions_nobody_reads() -> None:
     net = trained(Between(lambda m, x: m.b(m.a(x).max(1, keepdim=True)[0]), a=nn.Linear(4, 6), b=nn.Linear(1, 2)))
-    grows(net, {"a": 11}, drawn(3, 4), (drawn(50, 4, seed=1),))
+    grows(net, {"a": 11}, drawn(3, 4), (drawn(50, 4, seed=2),))
     net = trained(Between(lambda m, x: m.b(m.a(x).max(1)[1][:, None] + 0.5), a=nn.Linear(4, 6), b=nn.Linear(1, 2)))
     refused(net2net.FixedDimensionError, lambda: net2net.widen(net, {"a": 11}, drawn(3, 4)), "positions")
 
@@ -260,7 +256,7 @@ class FrozenNorm(nn.Module):
 def test_copies_of_a_unit_copy_its_constants(size: int, how: str | None) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), FrozenNorm(8), nn.ReLU(), nn.Conv2d(8, 4, 3)).double()
-    growth = grows(net, {"0": size}, drawn(2, 3, 6, 6), (drawn(3, 3, 6, 6, seed=1),), how)
+    growth = grows(net, {"0": size}, drawn(2, 3, 6, 6), (drawn(3, 3, 6, 6, seed=2),), how)
     assert growth.plan.widenings[0].how == "split"
     source = growth.plan.widenings[0].units.source
     assert torch.equal(growth.student[1].gain, net[1].gain[torch.from_numpy(source)])
@@ -278,5 +274,5 @@ def test_a_sum_over_constants_leaves_them_alone() -> None:
             return self.b((self.a(x) @ self.fixed).tanh())
 
     net, x = trained(Frozen()), drawn(3, 4)
-    growth = grows(net, {"a": 11}, x, (drawn(9, 4, seed=1),))
+    growth = grows(net, {"a": 11}, x, (drawn(9, 4, seed=2),))
     assert {tuple(row) for row in growth.student.fixed.tolist()} == {tuple(row) for row in net.fixed.tolist()}

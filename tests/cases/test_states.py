@@ -11,11 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from support import refused, repeatable, trained
-
-
-def double(*shape: int) -> Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+from support import drawn, refused, repeatable, trained
 
 
 class Stream(nn.Module):
@@ -115,7 +111,7 @@ def agree(teacher: nn.Module, student: nn.Module) -> None:
     """Call after call, as the states go on."""
     with torch.no_grad():
         for k in range(3):
-            x = double(1, 4 + k, 4)
+            x = drawn(1, 4 + k, 4)
             a, b = teacher(x), student(x)
             assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
 
@@ -125,7 +121,7 @@ def agree(teacher: nn.Module, student: nn.Module) -> None:
 @pytest.mark.parametrize("how", [None, "split"])
 def test_widen(kind: str, cell: type[nn.RNNBase], how: str | None) -> None:
     teacher: Any = trained(repeatable(lambda: Stream(kind, cell=cell))())
-    growth = net2net.widen(teacher, {"r": 11}, double(1, 5, 4), how=how)
+    growth = net2net.widen(teacher, {"r": 11}, drawn(1, 5, 4), how=how)
     student: Any = growth.student
     assert student.h.shape == (1, 1, 11) and not student.h.any() and not teacher.h.any()
     if kind == "attribute":
@@ -136,16 +132,16 @@ def test_widen(kind: str, cell: type[nn.RNNBase], how: str | None) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_transfer(kind: str) -> None:
     teacher, student = trained(repeatable(lambda: Stream(kind))()), Stream(kind, 9).double()
-    agree(teacher, net2net.transfer(teacher, student, double(1, 5, 4)).student)
+    agree(teacher, net2net.transfer(teacher, student, drawn(1, 5, 4)).student)
 
 
 def test_replay(tmp_path: Path) -> None:
     teacher = trained(repeatable(Stream)())
-    growth = net2net.widen(teacher, 2.0, double(1, 5, 4))
+    growth = net2net.widen(teacher, 2.0, drawn(1, 5, 4))
     growth.plan.save(tmp_path / "plan")
     plan = net2net.Plan.load(tmp_path / "plan")
     assert plan.changed == growth.plan.changed
-    agree(teacher, net2net.replay(plan, teacher, double(1, 5, 4)).student)
+    agree(teacher, net2net.replay(plan, teacher, drawn(1, 5, 4)).student)
 
 
 def test_one_state_under_two_names() -> None:
@@ -155,7 +151,7 @@ def test_one_state_under_two_names() -> None:
             self.c = self.h
 
     teacher = trained(repeatable(Shared)())
-    student: Any = net2net.widen(teacher, {"r": 7}, double(1, 5, 4)).student
+    student: Any = net2net.widen(teacher, {"r": 7}, drawn(1, 5, 4)).student
     assert student.c is student.h
     agree(teacher, student)
 
@@ -170,7 +166,7 @@ def test_states_as_inputs() -> None:
             result: Tensor = self.b(self.r(x, h)[0])
             return result
 
-    teacher, x = trained(repeatable(Given)()), double(1, 5, 4)
+    teacher, x = trained(repeatable(Given)()), drawn(1, 5, 4)
     zeros = torch.zeros(1, 1, 6, dtype=torch.float64)
     refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, (x, zeros)), "leave the state out")
     student = net2net.widen(teacher, {"r": 9}, x).student
@@ -180,5 +176,5 @@ def test_states_as_inputs() -> None:
 def test_a_state_that_went_on_is_a_constant() -> None:
     teacher = trained(repeatable(Stream)())
     with torch.no_grad():
-        teacher(double(1, 5, 4))
-    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, double(1, 5, 4)), "constant 'h'")
+        teacher(drawn(1, 5, 4))
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, drawn(1, 5, 4)), "constant 'h'")

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import net2net
-from deeper import drawn, error, exact, learned, parameters, state
-from support import refused, trained
+from deeper import error, exact, learned, parameters, state
+from support import drawn, refused, trained
 from zoo.attention import GPT, Llama, MlpMixer, MultiheadAttention, ViT
 from zoo.convnets import DenseNet
 from zoo.mobile import ConvNeXt, ShuffleNetV2

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, equal_states, error, exact, state
-from support import refused, repeatable, trained
+from deeper import equal_states, error, exact, state
+from support import drawn, refused, repeatable, trained
 
 Inputs = Any
 BATCH = 64

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, error, exact
-from support import refused, trained
+from deeper import error, exact
+from support import drawn, refused, trained
 
 X = drawn(3, 2, 9, 8)
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

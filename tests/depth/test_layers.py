@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, error, exact, parameters
-from support import refused, repeatable, trained
+from deeper import error, exact, parameters
+from support import drawn, refused, repeatable, trained
 
 # Inputs large enough that the upper bounds of ReLU6 and hardtanh are met, too.
 X = drawn(7, 4, scale=4.0)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, error, exact
-from support import refused, trained
+from deeper import error, exact
+from support import drawn, refused, trained
 
 Largest = Callable[[Tensor, int], Tensor]
 LARGEST: dict[str, Largest] = {"amax": lambda x, d: x.amax(d), "max": lambda x, d: x.max(d).values}

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, error
+from deeper import error
 from net2net.apply import _tensors
 from net2net.depth import BlockEdit, Change, LayerPlace
 from net2net.plan import TensorPlan
-from support import refused, repeatable, trained
+from support import drawn, refused, repeatable, trained
 from zoo.plain import ResidualMLP, tokens
 from zoo.recurrent import EncoderClassifier
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, equal_states, error, exact, state
+from deeper import equal_states, error, exact, state
 from net2net.depth import NOT_PRESERVING, Order, order
-from support import refused, repeatable, trained
+from support import drawn, refused, repeatable, trained
 from zoo.plain import ResidualMLP
 from zoo.resnets import CifarResNet
 

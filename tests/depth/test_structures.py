@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, error, exact, learned, parameters, state
+from deeper import error, exact, learned, parameters, state
 from residual import (
     WIDTH,
     Attributes,
@@ -27,7 +27,7 @@ from residual import (
     Summed,
     Tables,
 )
-from support import refused, trained
+from support import drawn, refused, trained
 
 X = drawn(5, 4)
 

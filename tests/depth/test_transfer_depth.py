@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from deeper import State, drawn, equal_states, error, learned, state
+from deeper import State, equal_states, error, learned, state
 from net2net.apply import grow_state
 from residual import Counted
-from support import refused, repeatable, trained
+from support import drawn, refused, repeatable, trained
 from zoo.huggingface import huggingface_models
 from zoo.plain import ResidualMLP, tokens
 from zoo.recurrent import EncoderClassifier
