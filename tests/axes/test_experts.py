@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from deeper import drawn, error, learned
-from support import names_at, trained
+from deeper import error, learned
+from support import drawn, names_at, trained
 
 TOKENS, WIDTH, HIDDEN, EXPERTS, TOP = 11, 8, 12, 4, 2
 Chosen = tuple[Tensor, Tensor]  # for each token: the experts' numbers, and their weights

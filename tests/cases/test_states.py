@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Held(nn.Module):
 @pytest.mark.parametrize("how", [None, "split"])
 def test_states_in_containers(holder: str, how: str | None) -> None:
     teacher: Any = trained(repeatable(lambda: Held(holder))())
-    student: Any = net2net.widen(teacher, {"r": 11}, double(1, 5, 4), how=how).student
+    student: Any = net2net.widen(teacher, {"r": 11}, drawn(1, 5, 4), how=how).student
     out = HOLDERS[holder][1]
     assert type(student.state) is type(teacher.state)
     assert [s.shape for s in out(student.state)] == [(1, 1, 11)] * 2 and not any(s.any() for s in out(student.state))
@@ -92,7 +93,7 @@ def test_a_list_of_new_states() -> None:
             return result
 
     teacher: Any = trained(repeatable(lambda: Fresh("list"))())
-    growth = net2net.widen(teacher, 2.0, double(1, 5, 4))
+    growth = net2net.widen(teacher, 2.0, drawn(1, 5, 4))
     student: Any = growth.student
     assert student.n == 12 and growth.plan.changed["n"] == (6, 12)
     agree(teacher, student)
@@ -101,7 +102,7 @@ def test_a_list_of_new_states() -> None:
 def test_one_of_two_in_a_tuple_went_on() -> None:
     teacher: Any = trained(repeatable(lambda: Held("tuple"))())
     teacher.state = (teacher.state[0], torch.ones(1, 1, 6, dtype=torch.float64))
-    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, double(1, 5, 4)), "'state[1]'")
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(teacher, {"r": 9}, drawn(1, 5, 4)), "'state[1]'")
 
 
 KINDS = ["attribute", "saved", "unsaved"]
@@ -116,9 +117,18 @@ def agree(teacher: nn.Module, student: nn.Module) -> None:
             assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-10
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
-@pytest.mark.parametrize("how", [None, "split"])
+CELLS = [nn.LSTM, nn.GRU, nn.RNN]
+# Every kind of state, in both ways; every other cell with some of these. The rest is for the sweep.
+USUAL = [(nn.GRU, "attribute", None), (nn.GRU, "saved", "split"), (nn.RNN, "unsaved", None)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "how"),
+    [
+        pytest.param(*case, marks=() if case[0] is nn.LSTM or case in USUAL else pytest.mark.sweep)
+        for case in product(CELLS, KINDS, (None, "split"))
+    ],
+)
 def test_widen(kind: str, cell: type[nn.RNNBase], how: str | None) -> None:
     teacher: Any = trained(repeatable(lambda: Stream(kind, cell=cell))())
     growth = net2net.widen(teacher, {"r": 11}, drawn(1, 5, 4), how=how)

@@ -43,11 +43,25 @@ def files(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
+HEADS = {"num_attention_heads": 8, "num_key_value_heads": 4}
+
+
 @pytest.mark.parametrize(
-    "sizes", [WIDTH, DEPTH, {**WIDTH, **DEPTH}, {"num_attention_heads": 8, "num_key_value_heads": 4}]
+    ("how", "sizes"),
+    [
+        (None, WIDTH),
+        (None, DEPTH),
+        (None, {**WIDTH, **DEPTH}),
+        (None, HEADS),
+        ("split", {**WIDTH, **DEPTH}),
+        ("split", HEADS),
+        pytest.param("split", WIDTH, marks=pytest.mark.sweep),  # a part of the one with depth
+        pytest.param("split", DEPTH, marks=pytest.mark.sweep),  # nothing is split
+    ],
 )
-@pytest.mark.parametrize("how", [None, "split"])
-def test_the_new_folder_computes_the_same(llama_folder: Path, tmp_path: Path, sizes: dict[str, Any], how: str) -> None:
+def test_the_new_folder_computes_the_same(
+    llama_folder: Path, tmp_path: Path, sizes: dict[str, Any], how: str | None
+) -> None:
     before = files(llama_folder)
     growth = net2net.grow_checkpoint(llama_folder, tmp_path / "student", sizes, how=how, max_shard_size="20KB")
     assert growth.verification is not None and growth.verification.passed
@@ -159,8 +173,12 @@ def test_a_teacher_that_has_seen_a_long_input(dynamic: Any, length: int) -> None
 
 @pytest.mark.parametrize(
     "sizes",
-    [{"encoder.num_hidden_layers": 5}, {"encoder.num_hidden_layers": 5, "decoder.num_hidden_layers": 4}],
-    ids=["one", "both"],
+    [
+        pytest.param({"encoder.num_hidden_layers": 5}, id="one"),
+        pytest.param(
+            {"encoder.num_hidden_layers": 5, "decoder.num_hidden_layers": 4}, id="both", marks=pytest.mark.sweep
+        ),
+    ],
 )
 def test_encoders_and_decoders_of_one_length(tmp_path: Path, sizes: dict[str, Any]) -> None:
     transformers = pytest.importorskip("transformers")
