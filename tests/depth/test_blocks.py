@@ -280,10 +280,13 @@ def test_a_chain_of_norms_is_exact_at_every_size_of_the_stream(scale: float) -> 
 
 
 def test_frozen_blocks_have_frozen_copies() -> None:
-    """A copy of a frozen weight is frozen; where nothing may learn, nothing is reported as dead."""
+    """A copy of a frozen weight is frozen, and the user is told that the new blocks don't learn."""
     teacher = trained(ResidualMLP(depth=2))
     teacher.blocks.requires_grad_(False)
-    growth = exact(teacher, {"blocks": 2}, drawn(5, 11))
+    with pytest.warns(net2net.Net2NetWarning, match="frozen layers"):
+        growth = net2net.deepen(teacher, {"blocks": 2}, drawn(5, 11))
+    assert growth.verification.passed and growth.verification.dead
+    assert all(name.startswith("blocks") for name in growth.verification.dead)
     trains = {name for name, parameter in parameters(growth.student).items() if parameter.requires_grad}
     assert trains == {name for name in trains if not name.startswith("blocks")} and trains
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from net2net.axes._terms import UNIT, Atom, Lock, LockKind, Term, atoms, lock, size, unify
-from net2net.capture import Graph, Node, UnknownSize, Value
+from net2net.capture import STRETCHES, Graph, Node, UnknownSize, Value
 
 Axes = tuple[Term, ...]
 Rule = Callable[["Inference", Node], Sequence[Sequence[Term]]]
@@ -252,9 +252,6 @@ def infer(graph: Graph) -> Inference:
     return inference
 
 
-_STRETCHES = ("aten.slice", "aten.narrow", "aten.narrow_copy")  # what lies beside the stretch stays as it is
-
-
 def _apply_rule(inference: Inference, node: Node) -> None:
     found = _found(node)
     mixed = inference.counts()
@@ -264,7 +261,7 @@ def _apply_rule(inference: Inference, node: Node) -> None:
         if tuple(map(size, axes)) != value.shape:
             axes = _without_rule(inference, node)[node.outputs.index(value)]
         inference.axes[value] = axes
-    if flow_of(node) is not Flow.NEW and node.op not in _STRETCHES and not inference.gives_its_shape(node):
+    if flow_of(node) is not Flow.NEW and node.op not in STRETCHES and not inference.gives_its_shape(node):
         _lock_consumed(inference, node, mixed)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from net2net.axes._inference import Flow, Inference, Normalisation, Reduction, flow_of
-from net2net.capture import Node, Value
+from net2net.capture import CASTS, COPIES, Node, Value
 
-_CASTS = ("aten.to", "aten._to_copy", "aten.type_as", "aten.clone", "aten.contiguous")
+_UNCHANGED = (*CASTS, *COPIES)
 
 
 def recognise_gains(inference: Inference) -> None:
@@ -48,7 +48,7 @@ def _match(inference: Inference, reduction: Reduction) -> Normalisation | None:
 
 def _source(value: Value) -> Value:
     """The value before any casts."""
-    while value.producer is not None and value.producer.op in _CASTS:
+    while value.producer is not None and value.producer.op in _UNCHANGED:
         value = value.producer.inputs[0]
     return value
 
@@ -75,7 +75,7 @@ def _inverse_root(mean: Value) -> tuple[Value | None, float]:
             eps = float(node["other"])
         elif node.op in ("aten.rsqrt", "aten.sqrt") or (node.op == "aten.pow" and node.get("exponent") in (-0.5, 0.5)):
             return node.output, eps
-        elif node.op not in _CASTS:
+        elif node.op not in _UNCHANGED:
             return None, eps
         value = node.output
     return None, eps
@@ -88,7 +88,7 @@ def _same(inputs: list[Value], x: Value, root: Value) -> bool:
 def readers(value: Value) -> Iterator[tuple[Node, Value]]:
     """The operations that read a value, seen through casts, with the value as they read it."""
     for node in value.consumers:
-        if node.op in _CASTS:
+        if node.op in _UNCHANGED:
             yield from readers(node.output)
         else:
             yield node, value

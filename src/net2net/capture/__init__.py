@@ -12,6 +12,7 @@ from net2net.capture._compiled import compile_again, shown, uncompiled
 from net2net.capture._examples import Example, Inputs, Methods, examples_of, split_inputs
 from net2net.capture._export import capture
 from net2net.capture._fake import devices_of, without_memory
+from net2net.capture._families import CASTS, COPIES, DROPOUTS, MOVES, STRETCHES, VIEWS
 from net2net.capture._graph import Graph, Node, Value
 from net2net.capture._held import optimizers_in
 from net2net.capture._kept import kept_tensors
@@ -28,6 +29,12 @@ from net2net.capture._structure import structural_copy
 from net2net.capture._unknown import UnknownSize
 
 __all__ = [
+    "CASTS",
+    "COPIES",
+    "DROPOUTS",
+    "MOVES",
+    "STRETCHES",
+    "VIEWS",
     "Example",
     "Graph",
     "Inputs",

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from net2net.capture._compiled import shown
+from net2net.capture._families import CASTS, COPIES
 
 Kind = Literal["parameter", "buffer", "constant", "input", "computed"]
 
@@ -145,7 +146,7 @@ def connected(
         value.producer = node
     for value in node.inputs:
         value.consumers.append(node)
-    if name in ("aten.lift_fresh", "aten.lift_fresh_copy", "aten.to", "aten.detach", "aten.clone") and node.inputs:
+    if name in (*COPIES, *CASTS) and node.inputs:
         node.output.number = node.inputs[0].number
     made = bound.get("fill_value", bound.get("s"))
     if name in _MAKERS and isinstance(made, (int, float)) and math.prod(outputs[0].shape) == 1:

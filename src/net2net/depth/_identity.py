@@ -5,20 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from net2net.axes import Flow, Inference, base_name, flow_of, stored_gain
-from net2net.capture import Node, Value
+from net2net.capture import CASTS, COPIES, DROPOUTS, MOVES, Node, Value
 from net2net.depth._activations import is_idempotent, operation
 from net2net.depth._block import Block
 from net2net.sites import NotPossible, factors_of, is_parameter, passed_by, shifts_of
 
-_MOVES = (
-    "aten.view", "aten.reshape", "aten._unsafe_view", "aten.permute", "aten.transpose", "aten.flatten",
-    "aten.unflatten", "aten.squeeze", "aten.unsqueeze", "aten.movedim", "aten.t",
-)  # fmt: skip
-_COPIES = (
-    "aten.clone", "aten.contiguous", "aten.to", "aten._to_copy", "aten.detach", "aten.alias", "aten.dropout",
-    "aten.feature_dropout", "aten.alpha_dropout", "aten.native_dropout", "aten.positive", "aten.lift_fresh_copy",
-    "aten.type_as",
-)  # fmt: skip
+_UNCHANGED = (*COPIES, *CASTS, *DROPOUTS, "aten.native_dropout")
 _NORMS = ("aten.layer_norm", "aten.rms_norm")
 
 
@@ -65,7 +57,7 @@ class _Search:
         op, flow = base_name(node.op), flow_of(node)
         if op in ("aten.add", "aten.sub") and len(node.inputs) == 2:
             self._keep_sum(node)
-        elif op in _COPIES or op in _MOVES:
+        elif op in _UNCHANGED or op in MOVES:
             self.keep(node.inputs[0])
         elif op in _NORMS:
             self.rule.norms.append(node)
@@ -141,7 +133,7 @@ class _Search:
         elif flow is Flow.PRODUCT:
             tensors = node.inputs[:1] if "div" in op else sorted(node.inputs, key=lambda v: stored_gain(v) is None)
             self._any(tensors, node)
-        elif flow is Flow.PASS or op in _MOVES:
+        elif flow is Flow.PASS or op in MOVES:
             for value in passed_by(node):
                 self.silence(value)
         elif flow is Flow.ZERO:
@@ -177,7 +169,7 @@ def _is_image_of(value: Value, activation: Node) -> bool:
         node = value.producer
         if base_name(node.op) == base_name(activation.op):
             return True
-        keeps = base_name(node.op) in (*_COPIES, *_MOVES) or "max_pool" in node.op
+        keeps = base_name(node.op) in (*_UNCHANGED, *MOVES) or "max_pool" in node.op
         if not keeps:
             return False
         value = node.inputs[0]

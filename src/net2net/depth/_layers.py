@@ -15,11 +15,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from net2net.axes import Flow, Inference, base_name, flow_of
-from net2net.capture import Node, Value, shown
+from net2net.capture import VIEWS, Node, Value, shown
 from net2net.depth._activations import Function, acts_on_numbers, as_module, is_idempotent, odd_slope, operation
 from net2net.depth._stacks import Regions, shared_modules
 
-_MOVES = ("aten.view", "aten.reshape", "aten.unflatten")
 _MAXIMA = ("aten.amax", "aten.max")
 
 
@@ -226,7 +225,7 @@ def _odd_slopes(module: nn.PReLU) -> np.ndarray:
 
 def _pieces(node: Node, channels: int) -> int:
     """Of how many linear pieces each unit is the largest, where a view and a maximum follow: maxout."""
-    if base_name(node.op) not in _MOVES:
+    if base_name(node.op) not in VIEWS:
         return 0
     reader = _only_reader(node.output)
     if reader is None or base_name(reader.op) not in _MAXIMA:

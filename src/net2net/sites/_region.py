@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from net2net.axes import Inference
-from net2net.capture import Node, Value
+from net2net.capture import CASTS, COPIES, DROPOUTS, MOVES, STRETCHES, Node, Value
 
 Mask = npt.NDArray[np.bool_]
 
@@ -23,23 +23,12 @@ _WEIGHTS = {
 }
 
 
-_COPIES = (
-    "aten.to",
-    "aten._to_copy",
-    "aten.dropout",
-    "aten.contiguous",
-    "aten.clone",
-    "aten.neg",
-    "aten.alias",
-    "aten.detach",
-)
+# They hand rows on.
+_UNCHANGED = (*COPIES, *CASTS, *DROPOUTS, "aten.neg")
 # They also run on numbers of rows. Means, pools and padding are no moves: they make new entries.
-_VIEWS = (
-    "aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten._unsafe_view", "aten.squeeze",
-    "aten.unsqueeze",
-    "aten.permute", "aten.transpose", "aten.swapaxes", "aten.movedim", "aten.t", "aten.expand", 
-    "aten.repeat_interleave",
-    "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.select", "aten.slice", "aten.narrow",
+_REARRANGED = (
+    *MOVES, *STRETCHES, "aten.expand", "aten.repeat_interleave", "aten.split", "aten.split_with_sizes", "aten.chunk",
+    "aten.unbind", "aten.select",
 )  # fmt: skip
 
 
@@ -88,7 +77,7 @@ def region_of(inference: Inference, value: Value) -> Region | None:
 
 def _moves(node: Node) -> bool:
     """Whether an operation only moves entries of one tensor."""
-    return node.op in _VIEWS + _COPIES and len(node.inputs) == 1
+    return node.op in _REARRANGED + _UNCHANGED and len(node.inputs) == 1
 
 
 def _rows(value: Value, count: int, axis: int) -> torch.Tensor:
@@ -112,7 +101,7 @@ def _leaves(
 
 
 def _replay(node: Node, numbers: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    if node.op in _COPIES:
+    if node.op in _UNCHANGED:
         return (numbers.contiguous(),)
     arguments = {k: numbers if v is node.inputs[0] else v for k, v in node.arguments.items()}
     result = node.target(**arguments)

@@ -6,18 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from net2net.axes import readers
-from net2net.capture import Graph, Node
+from net2net.capture import COPIES, STRETCHES, Graph, Node
 from net2net.errors import GrowthError
 from net2net.student._layers import groups_of
 from net2net.student._sizes import NewSizes
 from net2net.width import Constant
 
-_COPIES = (
-    "aten.contiguous", "aten.clone", "aten.alias", "aten.detach", "aten.lift_fresh_copy",
-    "aten.lift_fresh",
-)  # fmt: skip
-
-_STRETCHES = ("aten.slice", "aten.narrow", "aten.narrow_copy")
 _MUL = ("aten.mul", "aten.multiply")
 _DIV = ("aten.div", "aten.divide", "aten.true_divide")
 _ENDS = {("aten.arange", "end"), ("aten.range", "end")}  # they say how many
@@ -95,7 +89,7 @@ def _wrong(sizes: NewSizes, ours: list[Node], theirs: list[Node]) -> Iterator[tu
 
 def _other_places(before: Node, after: Node, sizes: NewSizes) -> str:
     """What is wrong about where a stretch of an axis begins: it has the right length wherever that is."""
-    if before.op not in _STRETCHES:
+    if before.op not in STRETCHES:
         return ""
     dim = before["dim"] % len(before["self"].shape)
     begins = [min(start + length if start < 0 else start, length) for start, length in (
@@ -114,7 +108,7 @@ def _groups(node: Node, sizes: NewSizes) -> int:
 
 def operations(graph: Graph) -> list[Node]:
     """The nodes but for copies, which come and go with the layout in memory and the device."""
-    return [n for n in graph.nodes if n.op not in _COPIES]
+    return [n for n in graph.nodes if n.op not in COPIES]
 
 
 def _of_buffers(teacher: Graph, buffers: Mapping[str, float]) -> list[Constant]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.axes._terms import split
-from net2net.capture import Node
+from net2net.capture import COPIES, DROPOUTS, Node
 
-_COPIES = (
-    "aten.clone", "aten.contiguous", "aten._to_copy", "aten.detach", "aten.alias",
-    "aten.lift_fresh_copy", "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout",
-    "aten.native_dropout", "aten.positive", "aten.neg", "aten.copy", "aten.lift_fresh",
-    "aten.alias_copy", "aten.real", "aten.imag", "aten.conj", "aten.resolve_conj", "aten.resolve_neg", "aten.chalf",
-    "aten.feature_alpha_dropout",
+_PASSED_ON = (
+    *COPIES, *DROPOUTS, "aten.native_dropout", "aten._to_copy", "aten.neg", "aten.copy", "aten.real", "aten.imag",
+    "aten.conj", "aten.chalf",
 )  # fmt: skip
 _ZERO_AT_ZERO = (
     "aten.relu", "aten.relu6", "aten.gelu", "aten.silu", "aten.tanh", "aten.abs", "aten.sin", "aten.hardswish",
@@ -39,7 +36,7 @@ def pointwise(inference: Inference, node: Node) -> list[Axes]:
     return [axes] * len(node.outputs)
 
 
-rule(*_COPIES, flow=Flow.PASS)(pointwise)
+rule(*_PASSED_ON, flow=Flow.PASS)(pointwise)
 rule(*_ZERO_AT_ZERO, flow=Flow.ZERO)(pointwise)
 rule("aten.add", "aten.sub", "aten.rsub", "aten.subtract", "aten.__iadd__", "aten.__isub__", flow=Flow.SUM)(pointwise)
 rule("aten.mul", "aten.div", "aten.true_divide", "aten.multiply", "aten.divide", flow=Flow.PRODUCT)(pointwise)
