@@ -123,5 +123,28 @@ def test_a_lost_name_is_seen() -> None:
     assert list(lost({"f": signature(old), "C.x": None}, {"f": None})) == ["f can't be called any more", "C.x is gone"]
 
 
+@pytest.mark.parametrize(
+    ("old_name", "room", "name"),
+    [
+        ("widening", "operators", "widen"),
+        ("deepening", "operators", "deepen"),
+        ("growing", "operators", "grow"),
+        ("transferring", "operators", "transfer"),
+        ("replaying", "operators", "replay"),
+        ("request", "analysis", "resolve_request"),
+        ("dimensions", "analysis", "analyze"),
+    ],
+)
+def test_old_modules_of_the_root_lead_to_the_rooms(old_name: str, room: str, name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"net2net.{old_name} is now net2net.{room}"):
+        module = getattr(net2net, old_name)
+    assert module.__name__ == f"net2net.{room}" and callable(getattr(module, name))
+
+
+def test_other_names_are_no_attributes() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'narrowing'"):
+        _ = net2net.narrowing
+
+
 if __name__ == "__main__":
     STORED.write_text(json.dumps(public_names(), indent=1) + "\n")

@@ -1,5 +1,9 @@
 """net2net: make a trained neural network bigger without losing what it has learned."""
 
+import importlib
+import warnings
+from typing import Any
+
 from net2net import training as training
 from net2net._version import __version__ as __version__
 from net2net.analysis import Analysis, Dimension, Place, analyze
@@ -68,3 +72,27 @@ __all__ = [
     "verify",
     "widen",
 ]
+
+# Until 0.1.0 these were modules of the root and looked public; the names go with the release after the next.
+_MOVED = {
+    "deepening": "operators",
+    "dimensions": "analysis",
+    "growing": "operators",
+    "replaying": "operators",
+    "request": "analysis",
+    "transferring": "operators",
+    "widening": "operators",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """An old module of the root, as the room that has its names now."""
+    if name not in _MOVED:
+        raise AttributeError(f"module 'net2net' has no attribute '{name}'")
+    new = f"net2net.{_MOVED[name]}"
+    warnings.warn(
+        f"net2net.{name} is now {new}, which is private. Use the names of `net2net` itself, such as net2net.widen.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return importlib.import_module(new)

@@ -7,12 +7,12 @@ operation and shape by shape, and infers nothing.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 from torch._dispatch.python import enable_python_dispatcher
-from torch._export.utils import _compiling_state_context
 from torch._subclasses.fake_tensor import (
     DataDependentOutputException,
     FakeTensor,
@@ -37,6 +37,7 @@ from net2net.capture._signature import named_outputs
 from net2net.capture._unknown import Sizes
 
 _VALUE = "_net2net_value"
+_FLAGS = ("_is_compiling_flag", "_is_exporting_flag")
 
 
 class Stopped(Exception):
@@ -82,7 +83,7 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
         stack.enter_context(torch.no_grad())
         stack.enter_context(plain_operations())
         stack.enter_context(without_dropout(example))
-        stack.enter_context(_compiling_state_context())
+        stack.enter_context(_as_in_export())
         stack.enter_context(enable_python_dispatcher())
         stack.enter_context(recorder)
         paths = {id(module): path for path, module in copy.named_modules()}
@@ -94,6 +95,19 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
     outputs = {name: recorder.value(leaf) for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}
     nodes = without_unread(recorder.nodes, set(outputs.values()))
     return Graph(nodes, {}, [], outputs, {}, False, set())
+
+
+@contextlib.contextmanager
+def _as_in_export() -> Iterator[None]:
+    """Let torch say that it compiles, and exports where it has that word (since 2.7), as it does while it captures."""
+    before = {n: getattr(torch.compiler, n) for n in _FLAGS if hasattr(torch.compiler, n)}
+    try:
+        for name in before:
+            setattr(torch.compiler, name, True)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(torch.compiler, name, value)
 
 
 class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]  # torch's classes of modes have no types
