@@ -22,7 +22,10 @@ PIECE = 2**20  # entries of the student's tensor that are made at a time
 
 
 def bounds(plan: TensorPlan) -> list[tuple[int, int]]:
-    """The first and the last row of every piece. A tensor whose rows need each other is one piece."""
+    """The first row of every piece and the one after its last: `[start, end)` along the student's first axis.
+
+    A tensor whose rows need each other is one piece.
+    """
     entries = math.prod(plan.shape)
     if entries <= PIECE or len(plan.shape) < 2 or not _rows_are_independent(plan):
         return [(0, plan.shape[0] if plan.shape else 1)]
@@ -46,14 +49,17 @@ def pieces(
 ) -> Iterator[torch.Tensor]:
     """The pieces of a tensor, in order. Each depends on the seed, the name and its place alone.
 
+    A draw is a function of (seed, name, number of the piece of 2^20 entries): whoever holds a part of a piece draws the
+    whole piece, and cuts.
+
     Args:
         name: of the student's tensor.
         plan: how it is made.
         rows: the length of the first axis of the teacher's tensor.
         seed: of the draws.
-        read: gives rows of the teacher's tensor.
+        read: from positions (n,) along the teacher's first axis to its rows (n, ...).
         rms: gives the root mean square of the teacher's tensor.
-        make: makes a piece.
+        make: makes a piece of shape (end - start, ...) from those rows.
     """
     size = rms() if _draws(plan) else 0.0
     for k, (start, end) in enumerate(bounds(plan)):

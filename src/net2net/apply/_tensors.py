@@ -25,8 +25,13 @@ def grow_state(
 
     Args:
         plan: the growth.
-        state: the teacher's tensors.
-        initialiser: where the plan asks for them, what the layers' own initialisers give for the student.
+        state: the teacher's tensors, each of the teacher's shape.
+        initialiser: where the plan asks for them, what the layers' own initialisers give for the student: from a name
+            to a tensor of `plan.tensors[name].shape`.
+
+    Returns:
+        Tensors of the student's shapes, in the dtypes and on the devices of what they are made of; none shares memory
+        with the teacher's.
     """
     if plan.earlier is not None:
         state = grow_state(plan.earlier, state, initialiser)
@@ -50,7 +55,18 @@ def grow_tensor(
     name: str, tensor: torch.Tensor, plan: TensorPlan, seed: int, initialiser: Initialiser | None = None
 ) -> torch.Tensor:
     """One tensor of the student, from the teacher's tensor. It depends on the seed and on itself alone: any order of
-    tensors will do."""
+    tensors will do.
+
+    Args:
+        name: of the student's tensor; the draws depend on it.
+        tensor: the teacher's, of any rank; axis k has `plan.axes[k].before` places where that axis grows.
+        plan: how it is made.
+        seed: of the draws.
+        initialiser: as for `grow_state`.
+
+    Returns:
+        A tensor of `plan.shape`, in the dtype and on the device of `tensor`.
+    """
     if plan.fill == "initial":
         assert initialiser is not None
         return initialiser(name).to(tensor)
@@ -81,7 +97,18 @@ def grow_tensor(
 
 
 def make_piece(tensor: torch.Tensor, plan: TensorPlan, rms: float, generator: torch.Generator) -> torch.Tensor:
-    """A tensor of the student, or a piece of one, from the teacher's entries that it needs."""
+    """A tensor of the student, or a piece of one, from the teacher's entries that it needs.
+
+    Args:
+        tensor: the teacher's rows that `plan.axes[0].source` counts (for a piece: those rows alone, ascending), whole
+            along all other axes.
+        plan: of the tensor or of the piece: `plan.shape` is (rows of the piece, ...).
+        rms: the root mean square of the teacher's whole tensor, which draws are measured by.
+        generator: of the draws of this piece.
+
+    Returns:
+        A tensor of `plan.shape`.
+    """
     exact = tensor if plan.fill == "source" else _filled(tensor, plan)
     scaled = plan.scale != 1.0 or any(m is not None and m.factor is not None for m in plan.axes)
     if scaled and exact.dtype in (torch.float16, torch.bfloat16):

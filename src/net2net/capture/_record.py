@@ -89,7 +89,7 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
         paths = {id(module): path for path, module in copy.named_modules()}
         try:
             result = copy(*args, **kwargs)
-        except Exception as error:  # whatever a forward says no with
+        except Exception as error:  # a forward raises anything
             raise Stopped(error, module_of(error.__traceback__, paths), len(recorder.nodes)) from error
     leaves = named_outputs(result)
     outputs = {name: recorder.value(leaf) for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}

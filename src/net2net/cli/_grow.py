@@ -69,7 +69,7 @@ def _save_pretrained(source: Source, growth: Growth, folder: Path) -> None:
     if not again.passed:
         raise VerificationError(
             "the student was grown and verified, but its folder doesn't load as the same function: relative error "
-            f"{again.max_relative_error:.1e}. Its config has no word for something that changed: "
+            f"{again.max_relative_error:.1e}. Its config cannot express something that changed: "
             f"{sorted(growth.plan.attributes) or 'a size'}. Nothing is written."
         )
 

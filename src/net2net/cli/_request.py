@@ -62,7 +62,7 @@ def depth(
 
 
 def nothing_without(needed: str, given: dict[str, Any]) -> None:
-    """Refuse options that are given in vain."""
+    """Reject options that have no effect."""
     if given:
         raise typer.BadParameter(f"it does nothing without {needed.rstrip('.')}.", param_hint=f"--{next(iter(given))}")
 

@@ -21,7 +21,8 @@ class RuleContract:
     """The tests of one rule, run on a network that calls the operation.
 
     Give `op`, `network` and `inputs`, and in `grows` the dimensions that the rule must let grow. `hows` are the ways
-    in which they are widened; a way that is refused passes unless it is in `exact`.
+    in which they are widened; a way that is refused passes unless it is in `exact`. `trains` is False for an operation
+    without `register_autograd`.
 
     Example:
         >>> class TestRelu(RuleContract):
@@ -37,6 +38,7 @@ class RuleContract:
     grows: ClassVar[tuple[str, ...]] = ()
     hows: ClassVar[tuple[str, ...]] = ("zero_out", "split")
     exact: ClassVar[tuple[str, ...]] = ("zero_out",)
+    trains: ClassVar[bool] = True
 
     def network(self) -> nn.Module:
         """A network that calls the operation, between layers with weights."""
@@ -77,7 +79,7 @@ class RuleContract:
 
     def test_the_student_trains(self) -> None:
         """A step of training moves every new weight that the way of growing leaves a gradient."""
-        for name in self.grows:
+        for name in self.grows if self.trains else ():
             teacher, inputs = self._made()
             growth = widen(teacher, {name: 2 * self._analysis().dimensions[name].size}, inputs)
             assert not growth.verification.dead, f"new entries never learn: {growth.verification.dead}"

@@ -46,7 +46,7 @@ def find_places(inference: Inference, model: nn.Module) -> dict[str, DepthPlace]
         except (NotPossible, FixedDimensionError) as reason:
             found[stack.name] = DepthPlace(stack.name, "blocks", len(stack), "copies", str(reason))
     for place in find_layers(inference, model):
-        if in_pretrained(model, place.path):  # its class has no word for a further layer
+        if in_pretrained(model, place.path):  # its class cannot express a further layer
             continue
         if place.kind is None:
             found[place.name] = DepthPlace(place.name, "layer", 1, "fixed", place.reason)

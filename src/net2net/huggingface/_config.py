@@ -1,4 +1,4 @@
-"""Words of a config to new sizes."""
+"""Apply size overrides to a config."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ def bare_model(model_class: Any, config: Any) -> nn.Module:
         with parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model: nn.Module = model_class(config)
-    except Exception as error:  # whatever a constructor says no with
+    except Exception as error:  # constructors raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"{model_class.__name__} can't be constructed from its config: {reason[:300]}."

@@ -31,7 +31,7 @@ def local_folder(source: str | Path, weights: bool = True) -> Path:
         from huggingface_hub import snapshot_download
 
         return Path(snapshot_download(source, allow_patterns=_CONFIG + (_ALL if weights else [])))
-    except Exception as error:  # no such model, no network, no leave to read it, no such package
+    except Exception as error:  # no such model, no network, no permission, no such package
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
             f"there is no folder {source}, and the hub doesn't give such a model: {reason}"

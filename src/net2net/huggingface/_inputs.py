@@ -91,7 +91,7 @@ def suiting(model_class: type[Any], inputs: Mapping[str, torch.Tensor], made: bo
         raise CaptureError(f"{error}\nIt was tried on {described(inputs, made)}. {_ASK}") from error
     except GrowthError:
         raise
-    except Exception as error:  # whatever a forward says no with
+    except Exception as error:  # a forward raises anything
         reason = (str(error).strip().splitlines() or [""])[0][:300]
         raise CheckpointError(
             f"{model_class.__name__} doesn't run on {described(inputs, made)}: {type(error).__name__}: {reason}. "
@@ -196,7 +196,7 @@ def _count(model_class: type[Any], config: Any, modality: str, values: torch.Ten
         with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = getattr(model_class(config).eval(), f"get_{modality}_features")(values.to("meta"))
-    except Exception as error:  # whatever a class says no with
+    except Exception as error:  # constructors raise anything
         reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise OptionError(
             f"how many features {model_class.__name__} makes of an {modality} of shape {list(values.shape)} isn't "

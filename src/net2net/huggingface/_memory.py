@@ -112,7 +112,7 @@ def grow_in_memory(
             raise
     try:
         loaded = model_class.from_pretrained(partial, dtype="auto", local_files_only=True)
-    except Exception as error:  # whatever a class says no with
+    except Exception as error:  # constructors raise anything
         shutil.rmtree(partial)
         raise CheckpointError(f"what {model_class.__name__} saves, it doesn't load again: {error}.") from error
     again = verify(student, loaded, inputs)
@@ -120,7 +120,7 @@ def grow_in_memory(
         shutil.rmtree(partial)
         raise VerificationError(
             "the student was grown and verified, but its folder doesn't load as the same function: relative error "
-            f"{again.max_relative_error:.1e}. Its config has no word for something that changed. Nothing is written."
+            f"{again.max_relative_error:.1e}. Its config cannot express something that changed. Nothing is written."
         )
     proof = _also_longer(growth, loaded, trial)
     if not proof.passed:
@@ -145,7 +145,7 @@ def _also_longer(growth: Growth, loaded: nn.Module, trial: Trial) -> Verificatio
             continue
         try:
             found = verify(growth.teacher, loaded, inputs)
-        except Exception as error:  # whatever a class says no with
+        except Exception as error:  # constructors raise anything
             notes.append(f"{label} inputs not compared: {type(error).__name__}")
             continue
         errors.update({k.replace("/given/", f"/{label}/"): e for k, e in found.errors.items() if "/given/" in k})
@@ -171,7 +171,7 @@ def _teacher(folder: Folder, dtype: torch.dtype) -> Any:
         teacher, loading = model_class.from_pretrained(
             folder.path, dtype=dtype, local_files_only=True, output_loading_info=True
         )
-    except Exception as error:  # whatever a class says no with
+    except Exception as error:  # constructors raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{model_class.__name__} can't be loaded from {folder.path}: {reason}") from error
     for problem in ("missing_keys", "mismatched_keys"):
@@ -190,7 +190,7 @@ def _student(model_class: Any, config: Any, dtype: torch.dtype, seed: int) -> An
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return model_class(config).to(dtype).eval()
-    except Exception as error:  # whatever a constructor says no with
+    except Exception as error:  # constructors raise anything
         raise CheckpointError(f"{model_class.__name__} can't be constructed at these sizes: {error}.") from error
 
 

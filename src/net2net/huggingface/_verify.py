@@ -97,7 +97,7 @@ def reference(folder: Folder, trial: Trial) -> Outputs:
         raise CheckpointError("the source gives no finite output: its weights hold NaN or infinity.")
     found = {first: own}
     for label in longer:
-        with contextlib.suppress(Exception):  # whatever a class says no with
+        with contextlib.suppress(Exception):  # constructors raise anything
             found[label], _ = _outputs(folder, trial.inputs[label], (dtype,))
     return Outputs(found, dtype)
 

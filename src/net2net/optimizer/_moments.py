@@ -66,7 +66,7 @@ def grow_moment(tensor: torch.Tensor, steps: Sequence[TensorPlan], kind: Kind) -
         kind: how such state scales.
 
     Returns:
-        A new tensor in the same dtype and on the same device.
+        A new tensor of the shape of the student's parameter, in the same dtype and on the same device.
 
     Source: the moments of a gradient that is multiplied by g are multiplied by g and by g squared; the rank-1 estimate
         for new entries is Adafactor's (Shazeer and Stern, 2018).

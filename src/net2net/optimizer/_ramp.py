@@ -114,5 +114,5 @@ def require_ramp(ramp: Any) -> None:
 RAMP_KEY = "ramp_step"  # how many steps of its ramp a group has made
 
 
-# Of the ramp of the learning rate after a growth.
+# Steps of learning-rate warm-up after a growth.
 RAMP_STEPS = 200

@@ -166,10 +166,10 @@ def _of_format_1(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def check_seed(seed: object) -> None:
-    """Raise if something is no seed.
+    """Raise if a seed is invalid.
 
     Raises:
         OptionError: it isn't.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise OptionError(f"seed={seed!r} is no seed; use an int from 0 to 2**63 - 1.")
+        raise OptionError(f"invalid seed={seed!r}; use an int from 0 to 2**63 - 1.")

@@ -28,7 +28,8 @@ class Noise:
 
 @dataclass(frozen=True, eq=False)
 class TensorPlan:
-    """How one tensor of the student is made. `axes[k]` is None where axis k stays as it is.
+    """How one tensor of the student is made. `shape` is the student's; `axes[k]` is None where axis k stays as it is,
+    else a map whose arrays have the length `shape[k]`.
 
     A copied entry is `(entry + offset) * scale * product of the factors - offset`. `source` is the teacher's tensor,
     where it has another name there. `fill` says what is there before any axis grows: "source" its entries, "values"

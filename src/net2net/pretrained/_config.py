@@ -27,7 +27,7 @@ def construct(model: nn.Module, changes: Changes) -> nn.Module | None:
             warnings.simplefilter("ignore")
             donor: nn.Module = type(model)(config)
         return donor
-    except Exception:  # whatever a constructor says no with
+    except Exception:  # constructors raise anything
         return None
 
 

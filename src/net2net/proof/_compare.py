@@ -59,12 +59,13 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
     dropout off and all that is drawn at random fixed. Neither model is changed.
 
     Args:
-        teacher, student: two networks with the same inputs and outputs.
+        teacher, student: two networks with the same inputs and outputs: each output of the student has the shape of
+            the teacher's.
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a list of several of these.
         methods: names of methods to compare beside `forward`, or a mapping from names to inputs of their own.
 
     Returns:
-        The errors per output, relative to the output's largest entry, and the first module that departs. Weights that
+        The errors per output, relative to the output's largest entry, and the first module that diverges. Weights that
         hold NaN or infinity don't pass.
 
     Raises:

@@ -32,7 +32,7 @@ def verification_table(verification: Verification) -> str:
         else (f" (the growth promises: {verification.preserves})")
     )
     if verification.departs:
-        text += f"\nfirst module that departs: {verification.departs}"
+        text += f"\nfirst module that diverges: {verification.departs}"
     if verification.dead:
         text += f"\nno gradient reaches the new entries of: {', '.join(verification.dead)}"
     if verification.idle:
@@ -118,7 +118,7 @@ def _worst(verification: Verification) -> str:
 def require(verification: Verification) -> None:
     """Raise if a growth that promised exactness was measured not to be exact."""
     if not verification.passed:
-        where = f" The first module that departs is '{verification.departs}'." if verification.departs else ""
+        where = f" The first module that diverges is '{verification.departs}'." if verification.departs else ""
         raise VerificationError(
             "the student doesn't compute the teacher's function: "
             f"relative error {verification.max_relative_error:.1e} at {_worst(verification) or 'no output'}, "

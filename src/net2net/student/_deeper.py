@@ -56,7 +56,7 @@ def draft_deeper(
         if inside:
             raise CouplingError(
                 f"'{inside[0]}' is in a {type(pretrained[path]).__name__}, whose class makes its layers from a config "
-                "that has no word for a further one. Deepen its blocks instead."
+                "that cannot express a further one. Deepen its blocks instead."
             )
     if like is not None and not pretrained:
         yield from _drafts_like(like, teacher, edits)
