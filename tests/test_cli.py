@@ -283,7 +283,7 @@ def test_grow_and_verify_a_pretrained_folder(llama: Path, tmp_path: Path) -> Non
 def test_a_folder_that_loads_as_another_function_is_not_written(
     llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("net2net.cli._grow.verify", lambda *_: net2net.Verification({"eval": 0.1}, 1e-5))
+    monkeypatch.setattr("net2net.huggingface._save.verify", lambda *_: net2net.Verification({"eval": 0.1}, 1e-5))
     result = run("grow", llama, tmp_path / "wider", "--set", "model.layers.*.mlp.gate_proj=48")
     assert result.exit_code == 1
     assert "Nothing is written" in result.stderr

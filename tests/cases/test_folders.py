@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 import net2net
 from net2net.capture import named_outputs
+from net2net.cli._app import app
 from net2net.huggingface import from_config
 
 transformers = pytest.importorskip("transformers")
@@ -223,6 +225,8 @@ def test_the_proof_reaches_beyond_the_window(tmp_path: Path) -> None:
     assert [key.split("/")[1] for key, error in proof.errors.items() if error > 1e-3] == ["long"]
 
 
+# What growth.json has beside the plan's summary.
+MEASURED = ("verification", "parameters", "bytes", "memory", "in_memory", "optimizer")
 CARD = """---
 language: [en, no]  # Norwegian
 license: apache-2.0
@@ -237,21 +241,42 @@ model-index:
 Reads. """
 
 
-@pytest.mark.parametrize("in_memory", [False, True], ids=["streamed", "in memory"])
-def test_what_lies_beside_comes_along(in_memory: bool, tmp_path: Path) -> None:
+def grown_by_a_module(folder: Path, target: Path) -> dict[str, Any]:
+    """Grow a folder on the command line by the name of a module, which is done in memory."""
+    asked = ["grow", folder, target, "--set", "model.layers.*.mlp.gate_proj=53", "--json"]
+    done = CliRunner().invoke(app, [str(a) for a in asked])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("way", ["streamed", "in memory", "by a module"])
+def test_what_lies_beside_comes_along(way: str, tmp_path: Path) -> None:
     saved(llama, tmp_path / "t")
     texts = {"LICENSE": "Apache", "NOTICE": "notice", "USE_POLICY.md": "be kind", "words.json": "[1]", "run.py": "1"}
+    texts["additional_chat_templates/ours.jinja"] = "{{ messages }}"
+    (tmp_path / "t" / "additional_chat_templates").mkdir()
     for name, text in {**texts, "README.md": CARD, "growth.json": "old", "trainer_state.json": "{}"}.items():
         (tmp_path / "t" / name).write_text(text)
     (tmp_path / "t" / "training_args.bin").write_bytes(b"\x80\x04\0")
     (tmp_path / "private").write_text("secret")
-    (tmp_path / "t" / "CREDITS").symlink_to(tmp_path / "private")
-    how = "random_pad" if in_memory else None
-    growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": 53}, how=how)
-    assert (growth.in_memory is not None) == in_memory
+    for name in ("CREDITS", "tokenizer_private.json"):
+        (tmp_path / "t" / name).symlink_to(tmp_path / "private")
+    if way == "by a module":
+        summary = grown_by_a_module(tmp_path / "t", tmp_path / "s")
+    else:
+        how = "random_pad" if way == "in memory" else None
+        growth = net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": 53}, how=how)
+        summary = growth.summary()
+    assert (summary["in_memory"] is not None) == (way != "streamed")
     assert {name: (tmp_path / "s" / name).read_text() for name in texts} == texts
-    assert not any((tmp_path / "s" / n).exists() for n in ("trainer_state.json", "training_args.bin", "CREDITS"))
-    assert json.loads((tmp_path / "s" / "growth.json").read_text())["parameters"]
+    left = ("trainer_state.json", "training_args.bin", "CREDITS", "tokenizer_private.json", "ours.jinja")
+    assert not any((tmp_path / "s" / name).exists() for name in left)
+    assert json.loads((tmp_path / "s" / "growth.json").read_text()) == summary
+    assert {"net2net-plan.safetensors", "checksums.json"} <= {file.name for file in (tmp_path / "s").iterdir()}
+    plan = net2net.Plan.load(tmp_path / "s" / "net2net-plan.safetensors")
+    assert summary == {"version": plan.version, **plan.summary(), **{k: summary[k] for k in MEASURED}}
+    assert summary["verification"]["passed"] and summary["parameters"][1] > summary["parameters"][0]
     own = (tmp_path / "s" / "README.md").read_text()
     _, metadata, text = own.split("---\n", 2)
     for line in CARD.split("---\n")[1].splitlines():

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from safetensors.torch import load_file, save_file
 import net2net
 from net2net.huggingface import _grow
 from net2net.huggingface._write import JOURNAL
+from net2net.plan import AxisMap
 
 WIDTH = {"hidden_size": "2x", "intermediate_size": 53}
 DEPTH = {"num_hidden_layers": 5}
+SMALL = {"vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
 TOKENS = torch.arange(4, 18).reshape(2, 7)
 
 
@@ -87,7 +90,9 @@ def test_what_lies_beside_the_weights(llama_folder: Path, tmp_path: Path) -> Non
     growth = net2net.grow_checkpoint(llama_folder, tmp_path / "s", {**WIDTH, **DEPTH})
     assert net2net.Plan.load(tmp_path / "s" / "net2net-plan.safetensors") == growth.plan
     written = json.loads((tmp_path / "s" / "growth.json").read_text())
-    assert written["depth"] == [{"place": "model.layers", "from": 3, "to": 5, "init": "identity"}]
+    assert [(d["place"], d["from"], d["to"], d["init"]) for d in written["deepenings"]] == [
+        ("model.layers", 3, 5, "identity")
+    ]
     assert written["parameters"][1] == sum(p.numel() for p in load(tmp_path / "s").parameters())
     assert_checksums(tmp_path / "s")
     assert "net2net" in (tmp_path / "s" / "README.md").read_text()
@@ -303,6 +308,47 @@ def test_another_source_starts_anew(llama_folder: Path, tmp_path: Path, monkeypa
     torch.testing.assert_close(logits(tmp_path / "s"), logits(source))
 
 
+def test_another_plan_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two plans of the same sizes may differ in one entry in the middle of a long axis: half of each is no growth."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(**SMALL, intermediate_size=1100)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "t")
+    real = _grow.plan_checkpoint
+
+    def other(*arguments: Any) -> Any:
+        """The plan, with another unit copied in the middle."""
+        planned = real(*arguments)
+
+        def moved(m: AxisMap | None) -> AxisMap | None:
+            if m is None or len(m.source) != 2200:
+                return m
+            source = m.source.copy()
+            source[1600:1602] = source[[1601, 1600]]
+            factor = None if m.factor is None else m.factor.copy()
+            if factor is not None:
+                factor[1600:1602] = factor[[1601, 1600]]
+            return replace(m, source=source, factor=factor)
+
+        tensors = {n: replace(t, axes=tuple(map(moved, t.axes))) for n, t in planned.plan.tensors.items()}
+        return replace(planned, plan=replace(planned.plan, tensors=tensors))
+
+    def grow() -> None:
+        net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": "2x"}, how="split")
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_grow, "compare", interrupted)
+        patch.setattr(_grow, "plan_checkpoint", other)
+        grow()
+    grow()
+    half = files(tmp_path / "s")
+    shutil.rmtree(tmp_path / "s")
+    grow()
+    assert half == files(tmp_path / "s")
+
+
 def test_the_files_are_as_readable_as_any(llama_folder: Path, tmp_path: Path) -> None:
     """A file that another process may not read is of no use on a shared disk."""
     net2net.grow_checkpoint(llama_folder, tmp_path / "s", DEPTH)
@@ -318,7 +364,7 @@ def test_on_the_command_line(llama_folder: Path, tmp_path: Path) -> None:
     dry = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "s"), *sizes, "--dry-run"])
     assert dry.exit_code == 0 and "nothing was written" in dry.output and not (tmp_path / "s").exists()
     done = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "s"), *sizes, "--json"])
-    assert done.exit_code == 0 and json.loads(done.output)["depth"][0]["to"] == 5
+    assert done.exit_code == 0 and json.loads(done.output)["deepenings"][0]["to"] == 5
     assert load(tmp_path / "s").config.hidden_size == 48
     wrong = runner.invoke(app, ["grow", str(llama_folder), str(tmp_path / "t"), "--set", "hidden_size=12"])
     assert wrong.exit_code == 1 and not (tmp_path / "t").exists()

@@ -127,6 +127,6 @@ def test_how_layers_are_made_on_the_command_line(llama_folder: Path, tmp_path: P
     done = CliRunner().invoke(app, [*asked, "--init", "zero-random", "--positions", "append"])
     assert done.exit_code == 0, done.output
     summary = json.loads(done.stdout)
-    assert summary["depth"][0]["init"] == "zero-random" and summary["in_memory"] is not None
+    assert summary["deepenings"][0]["init"] == "zero-random" and summary["in_memory"] is not None
     vain = CliRunner().invoke(app, ["grow", str(llama_folder), str(tmp_path / "u"), "--init", "stack"])
     assert vain.exit_code == 2 and "nothing without" in vain.output

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import net2net
 from net2net.huggingface import _grow
+from net2net.optimizer import resume_ramp
 
 transformers = pytest.importorskip("transformers")
 IDS = torch.randint(3, 61, (24, 9), generator=torch.Generator().manual_seed(0))
@@ -56,6 +57,30 @@ def test_the_state_is_that_of_the_growth_in_memory(
     for name, state in ours.items():
         for key in ("step", "exp_avg", "exp_avg_sq"):
             torch.testing.assert_close(state[key], theirs[name][key], msg=f"{key} of {name}")
+
+
+def test_no_ramp_is_in_the_file(run: tuple[Path, Any, torch.optim.Optimizer], tmp_path: Path) -> None:
+    """The moments are made for going on at the full rate, so no callback goes on with a ramp, of this growth or of one
+    before it."""
+    folder, _, optimizer = run
+    for earlier in (False, True):
+        if earlier:
+            net2net.training.ramp(optimizer)
+            torch.save(optimizer.state_dict(), folder / "optimizer.pt")
+        net2net.grow_checkpoint(folder, tmp_path / str(earlier), BOTH, optimizer="optimizer.pt")
+        student = transformers.LlamaForCausalLM.from_pretrained(tmp_path / str(earlier))
+        loaded = torch.optim.AdamW(student.named_parameters())
+        loaded.load_state_dict(torch.load(tmp_path / str(earlier) / "optimizer.pt", weights_only=True))
+        resume_ramp(loaded)
+        assert rate_of_a_step(loaded) == 1e-3
+
+
+def rate_of_a_step(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate that the next step uses."""
+    rates = []
+    optimizer.register_step_pre_hook(lambda *_: rates.append(optimizer.param_groups[0]["lr"]))
+    optimizer.step()
+    return float(rates[0])
 
 
 def as_safetensors(model: Any, optimizer: torch.optim.Optimizer, file: Path) -> None:

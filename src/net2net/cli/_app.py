@@ -203,7 +203,7 @@ def grow(
     write = grow_pretrained if is_pretrained(source) else grow_python
     with whole_folder(target) as folder:
         try:
-            growth, summary = write(load(source, input, weights, seed=seed), folder, {**asked, "seed": seed})
+            growth, summary = write(load(source, input, weights, seed=seed), folder, target, {**asked, "seed": seed})
         except UnknownNameError as error:
             raise UnknownNameError(f"{error}{words_beside(source)}") from error
     if as_json:

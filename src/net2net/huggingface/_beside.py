@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from net2net.huggingface._card import card
-from net2net.huggingface._folder import Folder, is_own
+from net2net.huggingface._folder import is_own
 from net2net.huggingface._optimizer import RUN_FILES
 from net2net.huggingface._write import JOURNAL, readable
-from net2net.plan import Plan, plain
+from net2net.plan import Plan
 from net2net.proof import Verification
 
 # What a folder holds beside weights and config, and a bigger model uses unchanged.
@@ -54,32 +54,17 @@ class CheckpointGrowth:
     in_memory: str | None = None
 
     def summary(self) -> dict[str, Any]:
-        """What was done and measured, as JSON."""
-        plan, proof = self.plan, self.verification
+        """What was done and measured, as JSON: what is in growth.json."""
+        proof = self.verification
         return {
-            "version": plan.version,
-            "seed": plan.seed,
-            "preserves": plan.preserves,
+            "version": self.plan.version,
+            **self.plan.summary(),
+            "verification": proof.summary() if proof else None,
             "parameters": list(self.parameters),
             "bytes": list(self.bytes),
             "memory": self.memory,
             "in_memory": self.in_memory,
             "optimizer": None if self.optimizer is None else list(self.optimizer),
-            "dimensions": [w.summary() for step in plan.steps for w in step.widenings],
-            "depth": [
-                {"place": d.place, "from": d.before, "to": d.after, "init": d.init}
-                for step in plan.steps
-                for d in step.deepenings
-            ],
-            "changed": {
-                name: [plain(old), plain(new)] for step in plan.steps for name, (old, new) in step.changed.items()
-            },
-            "left_out": {name: reason for step in plan.steps for name, reason in step.left_out.items()},
-            "notes": [note for step in plan.steps for note in step.notes],
-            "not_compared": list(proof.notes) if proof else None,
-            "max_relative_error": proof.max_relative_error if proof else None,
-            "tolerance": proof.tolerance if proof else None,
-            "dtype": proof.dtype if proof else None,
         }
 
     def __str__(self) -> str:
@@ -102,19 +87,18 @@ class CheckpointGrowth:
         return "\n".join(lines)
 
 
-def complete(
-    partial: Path, folder: Folder, plan: Plan, sums: Mapping[str, str], extra: tuple[str, ...] = EXTRA_FILES
-) -> None:
-    """Add what a folder has beside weights and config: `extra` files, small texts, its card, the plan, checksums."""
-    for file in sorted({*_texts(folder.path), *(file for pattern in extra for file in folder.path.glob(pattern))}):
+def complete(partial: Path, source: Path, plan: Plan, sums: Mapping[str, str], run: bool = False) -> None:
+    """Add what a folder has beside weights and config: the files of its tokenizer, small texts, its card, the plan,
+    checksums; and what a `run` needs to go on."""
+    extra = EXTRA_FILES + RUN_FILES if run else EXTRA_FILES
+    for file in sorted({*_texts(source), *(file for pattern in extra for file in source.glob(pattern))}):
         if file.is_file() and is_own(file):
-            copy = partial / file.relative_to(folder.path)
+            copy = partial / file.relative_to(source)
             copy.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, copy)
     plan.save(partial / PLAN_FILE)
     (partial / SUMS_FILE).write_text(json.dumps(sums, indent=2) + "\n")
-    own = _text(folder.path / CARD)
-    (partial / CARD).write_text(card(plan, folder.path, own, _WRITTEN), encoding="utf-8")
+    (partial / CARD).write_text(card(plan, source, _text(source / CARD), _WRITTEN), encoding="utf-8")
 
 
 def _texts(folder: Path) -> Iterator[Path]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,20 @@ from net2net.apply import bounds, make_piece, pieces, root_mean_square, threads
 from net2net.capture import Inputs
 from net2net.depth import INITS, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
-from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, REQUEST, CheckpointGrowth, complete
+from net2net.huggingface._beside import PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
 from net2net.huggingface._depth import DepthRequest, NeedsMemory, check_used
 from net2net.huggingface._effect import check_effect
 from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._heads import naming_heads
 from net2net.huggingface._hub import local_folder
+from net2net.huggingface._job import Job
 from net2net.huggingface._memory import grow_in_memory
-from net2net.huggingface._optimizer import RUN_FILES, optimizer_writer, state_file
+from net2net.huggingface._optimizer import optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
 from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._verify import compare, reference, trial_of
-from net2net.huggingface._write import JOURNAL, Slot, check_disk, layout, write
+from net2net.huggingface._write import Slot, layout, write
 from net2net.plan import Plan
 from net2net.proof import Verification
 from net2net.width import NoiseSpec, WidthOptions
@@ -106,40 +106,30 @@ def grow_checkpoint(
     check_effect(folder.model_class, folder.config, sizes)
     trial = trial_of(folder, seed, example_inputs)
     options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
+    job = Job(folder, target, partial, sizes, options, depth, trial, new_dtype, most, state, dry_run)
     with naming_heads(folder.model_class):
         try:
             planned = plan_checkpoint(folder, sizes, options, depth, trial)
         except NeedsMemory as reason:
-            return grow_in_memory(
-                folder,
-                target,
-                partial,
-                sizes,
-                options,
-                depth,
-                trial,
-                new_dtype,
-                max_shard_size,
-                state,
-                str(reason),
-                dry_run,
-            )
-    check_used(depth, planned.plan)
-    planned = replace(planned, plan=with_rounding(planned.plan, lambda name: folder.tensors[name].dtype, new_dtype))
-    write_state = None if state is None else optimizer_writer(state, planned.plan, planned.teacher, planned.student)
-    slots = layout(_wanted(folder, planned, new_dtype), most)
-    counts = tuple(sum(t.numel() for t in m.parameters()) for m in (planned.teacher, planned.student))
+            return grow_in_memory(job, str(reason))
+    return _streamed(job, planned, progress)
+
+
+def _streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> CheckpointGrowth:
+    """Carry out a plan from folder to folder."""
+    folder, partial = job.folder, job.partial
+    check_used(job.depth, planned.plan)
+    plan = with_rounding(planned.plan, lambda name: folder.tensors[name].dtype, job.dtype)
+    models = planned.teacher, planned.student
+    write_state = None if job.state is None else optimizer_writer(job.state, plan, *models)
+    slots = layout(_wanted(folder, plan, job.dtype), job.max_shard_bytes)
     length = sum(slot.length for slot in slots)
-    states = None if state is None else (state.stat().st_size, state.stat().st_size * counts[1] // counts[0])
-    memory = max(_memory(planned.plan, slots), 0 if states is None else states[1])
-    found = CheckpointGrowth(
-        target, planned.plan, (counts[0], counts[1]), (folder.bytes(), length), memory, None, states
-    )
-    check_disk(partial, length + (0 if states is None else states[1]))
-    if dry_run:
+    room = job.room(models, length)
+    found = job.found(plan, room, max(_memory(plan, slots), room.optimizer[1] if room.optimizer else 0))
+    if job.dry_run:
         return found
-    teacher = reference(folder, trial)
-    _prepare(partial, folder, planned, slots, sizes, state)
+    teacher = reference(folder, job.trial)
+    _prepare(job, plan, slots)
     if write_state is not None:
         try:
             write_state(partial)
@@ -154,28 +144,20 @@ def grow_checkpoint(
         if progress is not None:
             progress("writing", finished, length)
 
-    sums = write(partial, slots, lambda slot: _pieces(folder, planned.plan, slot), done)
-    if new_dtype is not None:
-        planned.config.dtype = new_dtype
+    sums = write(partial, slots, lambda slot: _pieces(folder, plan, slot), done)
+    if job.dtype is not None:
+        planned.config.dtype = job.dtype
     planned.config.save_pretrained(partial)
-    complete(partial, folder, planned.plan, sums, EXTRA_FILES if state is None else EXTRA_FILES + RUN_FILES)
-    proof = compare(teacher, open_folder(partial), trial, planned.plan.preserves)
-    verification = _require(proof, partial, planned.config)
-    found = replace(found, verification=verification)
-    (partial / "growth.json").write_text(json.dumps(found.summary(), indent=2) + "\n")
-    (partial / JOURNAL).unlink()
-    (partial / REQUEST).unlink()
-    partial.rename(target)
-    return found
+    complete(partial, folder.path, plan, sums, run=job.state is not None)
+    proof = compare(teacher, open_folder(partial), job.trial, plan.preserves)
+    return job.finish(found, _require(proof, partial, planned.config))
 
 
-def _wanted(
-    folder: Folder, planned: CheckpointPlan, dtype: torch.dtype | None
-) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+def _wanted(folder: Folder, plan: Plan, dtype: torch.dtype | None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     found = {}
-    for name, plan in planned.plan.tensors.items():
-        own = folder.tensors[plan.source or name].dtype
-        found[name] = (plan.shape, dtype if dtype is not None and own.is_floating_point else own)
+    for name, tensor in plan.tensors.items():
+        own = folder.tensors[tensor.source or name].dtype
+        found[name] = (tensor.shape, dtype if dtype is not None and own.is_floating_point else own)
     return found
 
 
@@ -223,23 +205,20 @@ def _is_of_a_run(partial: Path) -> bool:
     return (partial / REQUEST).is_file() or (partial / PLAN_FILE).is_file() or not any(partial.iterdir())
 
 
-def _prepare(
-    partial: Path,
-    folder: Folder,
-    planned: CheckpointPlan,
-    slots: list[Slot],
-    sizes: Mapping[str, Size],
-    optimizer: Path | None,
-) -> None:
+def _prepare(job: Job, plan: Plan, slots: list[Slot]) -> None:
     """Make the folder, or check that the one that is there is of an earlier run of the same growth."""
-    read = {stored.file for stored in folder.tensors.values()} | ({optimizer} if optimizer else set())
+    partial, state = job.partial, job.state
+    read = {stored.file for stored in job.folder.tensors.values()} | ({state} if state else set())
     wanted = {
-        "sizes": {k: str(v) for k, v in sizes.items()},
-        "seed": planned.plan.seed,
-        "optimizer": None if optimizer is None else optimizer.name,
+        "sizes": {k: str(v) for k, v in job.sizes.items()},
+        "width": repr(job.options),
+        "depth": repr(job.depth),
+        "dtype": str(job.dtype),
+        "max_shard_bytes": job.max_shard_bytes,
+        "optimizer": None if state is None else state.name,
         "source": {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(read)},
-        "layout": zlib.crc32(repr(slots).encode()),
-        "plan": zlib.crc32(repr(planned.plan.tensors).encode()),
+        "layout": hashlib.sha256(repr(slots).encode()).hexdigest(),
+        "plan": _digest(plan),
         "version": __version__,
     }
     text, request = json.dumps(wanted), partial / REQUEST
@@ -250,6 +229,13 @@ def _prepare(
     for file in sorted(partial.iterdir(), key=lambda file: file.name in (REQUEST, PLAN_FILE)):
         shutil.rmtree(file) if file.is_dir() and not file.is_symlink() else file.unlink()
     request.write_text(text)
+
+
+def _digest(plan: Plan) -> str:
+    """What tells one plan from any other: the SHA-256 of its file."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan.save(Path(folder) / PLAN_FILE)
+        return hashlib.sha256((Path(folder) / PLAN_FILE).read_bytes()).hexdigest()
 
 
 def _pieces(folder: Folder, plan: Plan, slot: Slot) -> Iterator[torch.Tensor]:

@@ -94,7 +94,9 @@ def _pickle(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> W
                 state = states.get(numbers[members[name].source])
                 if state:
                     result["state"][number] = dict(_grown(state, members[name], file, name))
-            new = {**group, "params": list(range(count, count + len(mine))), RAMP_KEY: 0}
+            # the moments are made for the full rate: no ramp, of this growth or of one before it, is to go on
+            new = {key: value for key, value in group.items() if key != RAMP_KEY}
+            new["params"] = list(range(count, count + len(mine)))
             result["param_groups"].append(new | ({"param_names": mine} if "param_names" in group else {}))
             count += len(mine)
         return result
