@@ -51,8 +51,8 @@ def make_checkpoint(folder: Path, layers: int) -> int:
     """A Llama of 1.1 B parameters at 22 layers (TinyLlama's shape), with random bf16 weights. Returns its bytes."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from net2net.huggingface._folder import bare_model
     from net2net.huggingface._write import layout, write
+    from net2net.pretrained import bare_model
 
     config = LlamaConfig(
         hidden_size=2048,

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import net2net
+from net2net.pretrained import Search
 from support import trained
 
 transformers: Any = pytest.importorskip("transformers")
@@ -77,3 +78,35 @@ def test_only_what_a_draft_needs(make: Callable[[], nn.Module], sizes: Any, word
         more = torch.randint(3, 16, (2, 16))
         a, b = teacher.eval()(input_ids=more)[0], student.eval()(input_ids=more)[0]
     assert ((a - b).abs().max() / a.abs().max()).item() <= 1e-5  # norms of these classes compute in float32
+
+
+class Picky(transformers.LlamaForCausalLM):  # type: ignore[misc]
+    """Its constructor has a reason of its own against other sizes and other depths."""
+
+    def __init__(self, config: Any) -> None:
+        if (config.intermediate_size, config.num_hidden_layers) != (32, 2):
+            raise ArithmeticError("the moon is full")
+        super().__init__(config)
+
+
+@pytest.mark.parametrize(
+    "grow",
+    [
+        lambda model, inputs: net2net.widen(model, {"*mlp*gate_proj": 48}, inputs),
+        lambda model, inputs: net2net.deepen(model, {"model.layers": 1}, inputs),
+    ],
+    ids=["wider", "deeper"],
+)
+def test_the_reason_of_a_class_is_told(grow: Callable[[nn.Module, Any], Any]) -> None:
+    """Why the class refuses is in the refusal: without it, a mistake of ours would read as its."""
+    inputs = {"input_ids": torch.arange(3, 13).reshape(2, 5)}
+    with pytest.raises(net2net.CouplingError, match="the moon is full"):
+        grow(Picky(transformers.LlamaConfig(**WORDS)), inputs)
+
+
+def test_a_key_that_is_wrong_is_no_refusal_of_the_class() -> None:
+    search = Search(llama())
+    assert search.constructed({("intermediate_size",): 48}) is not None
+    assert search.constructed({("intermediate_size",): "many"}) is None and "many" in str(search.refusal)
+    with pytest.raises(AttributeError):
+        search.constructed({("no_such_config", "intermediate_size"): 48})

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 import net2net
 from net2net.huggingface import _grow
-from net2net.optimizer import resume_ramp
+from net2net.training import ramp, resume_ramp
 
 transformers = pytest.importorskip("transformers")
 IDS = torch.randint(3, 61, (24, 9), generator=torch.Generator().manual_seed(0))
@@ -65,7 +65,7 @@ def test_no_ramp_is_in_the_file(run: tuple[Path, Any, torch.optim.Optimizer], tm
     folder, _, optimizer = run
     for earlier in (False, True):
         if earlier:
-            net2net.training.ramp(optimizer)
+            ramp(optimizer)
             torch.save(optimizer.state_dict(), folder / "optimizer.pt")
         net2net.grow_checkpoint(folder, tmp_path / str(earlier), BOTH, optimizer="optimizer.pt")
         student = transformers.LlamaForCausalLM.from_pretrained(tmp_path / str(earlier))

@@ -17,7 +17,7 @@ from net2net.capture._quiet import silent
 from net2net.capture._signature import named_outputs
 from net2net.capture._steady import steady
 from net2net.capture._structure import structural_copy
-from net2net.pretrained import has_dynamic_positions
+from net2net.pretrained import has_dynamic_positions, without_caches
 
 
 def as_called(model: nn.Module, example: Example) -> nn.Module:
@@ -47,10 +47,8 @@ def as_called(model: nn.Module, example: Example) -> nn.Module:
 
 def prepared(model: nn.Module, example: Example) -> nn.Module:
     """A copy of a model in the state in which it is looked at: as the example calls it, without caches."""
-    for module in as_called(model, example).modules():
-        config: Any = getattr(module, "config", None)
-        if getattr(config, "use_cache", False):
-            config.use_cache = False  # a cache is state, not a result
+    without_caches(as_called(model, example))
+    for module in model.modules():
         if has_dynamic_positions(module):  # they branch on how long the input is
             vars(module)["rope_type"] = "default"
     return model

@@ -12,14 +12,13 @@ from typer.core import TyperGroup
 from net2net._version import __version__
 from net2net.analysis import analyze as analyze_model
 from net2net.cli import _render as render
-from net2net.cli._checkpoint import grow_folder, words_beside, words_of_config
-from net2net.cli._grow import grow_pretrained, grow_python, whole_folder
-from net2net.cli._inputs import parse
+from net2net.cli._checkpoint import grow_folder, words_of_config
+from net2net.cli._grow import grow_model
 from net2net.cli._reproduce import reproduce
-from net2net.cli._request import STREAMED_DEPTH, depth, nothing_without, width
+from net2net.cli._request import requested
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
 from net2net.cli._verify import compared
-from net2net.errors import GrowthError, UnknownNameError
+from net2net.errors import GrowthError
 from net2net.huggingface import local_folder
 from net2net.width import hows
 
@@ -177,40 +176,21 @@ def grow(
     Words of a Hugging Face config, such as --set hidden_size=2x --set num_hidden_layers=32, grow its folder
     in a stream, whatever its size; a run that was interrupted goes on where it was.
     """
-    if split and how not in (None, "split"):
-        raise typer.BadParameter(f"it means --how split, and --how {how} is given.", param_hint="--split")
-    asked = width(set_, all_, "split" if split else how, shares, noise)
-    asked |= depth(deepen, deepen_all, init, positions, kernel, calibration)
-    if not {"sizes", "where"} & set(asked):
-        nothing_without("--deepen or --deepen-all", asked)
-        raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
+    request = requested(
+        {"pairs": set_, "factor": all_, "how": how, "split": split, "shares": shares, "noise": noise},
+        {"pairs": deepen, "factor": deepen_all, "init": init, "positions": positions, "kernel": kernel}
+        | {"calibration": calibration},
+        {"dry_run": dry_run, "dtype": dtype, "max_shard_size": max_shard_size, "optimizer": optimizer},
+        (input, weights, seed),
+    )
     source = str(local_folder(source))
-    streamed = {"dry_run": dry_run or None, "dtype": dtype, "max_shard_size": max_shard_size, "optimizer": optimizer}
-    more = {name: value for name, value in streamed.items() if value is not None}
-    sizes = words_of_config(source, asked, bool(more)) if is_pretrained(source) else None
-    if sizes is not None:
-        given = {"example_inputs": parse(input, seed)} if input else {}
-        found = grow_folder(source, target, sizes, asked, {**more, **given, "seed": seed}, as_json)
-        if as_json:
-            _print_json(found)
-        return
-    if more:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in more)
-        raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
-    if "where" not in asked:
-        needed = f"--deepen, --deepen-all or a number of layers.{words_beside(source)}"
-        nothing_without(needed, {n: v for n, v in asked.items() if n in STREAMED_DEPTH})
-    write = grow_pretrained if is_pretrained(source) else grow_python
-    with whole_folder(target) as folder:
-        try:
-            growth, summary = write(load(source, input, weights, seed=seed), folder, target, {**asked, "seed": seed})
-        except UnknownNameError as error:
-            raise UnknownNameError(f"{error}{words_beside(source)}") from error
+    sizes = words_of_config(source, request) if is_pretrained(source) else None
+    if sizes is None:
+        summary = grow_model(source, target, request, quiet=as_json)
+    else:
+        summary = grow_folder(source, target, sizes, request, quiet=as_json)
     if as_json:
         _print_json(summary)
-    else:
-        render.growth(growth)
-        render.say(f"written to {target}")
 
 
 @app.command()

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +16,47 @@ import typer
 
 from net2net._version import __version__
 from net2net.cli import _render as render
-from net2net.cli._sources import PLAN_FILE, STUDENT_FILE, Source, example_inputs
+from net2net.cli._checkpoint import words_beside
+from net2net.cli._request import Request, nothing_without
+from net2net.cli._sources import PLAN_FILE, STUDENT_FILE, Source, example_inputs, load
+from net2net.errors import UnknownNameError
 from net2net.growth import Growth
 from net2net.huggingface import save_growth
 from net2net.operators import grow
 
-Result = tuple[Growth, dict[str, Any]]
 
-
-def grow_python(source: Source, folder: Path, target: Path, asked: dict[str, Any]) -> Result:
-    """Grow the model of a Python source; the folder gets student.safetensors, plan.safetensors and growth.json."""
-
-    def save(growth: Growth) -> dict[str, Any]:
-        safetensors.torch.save_model(growth.student, str(folder / STUDENT_FILE))
-        growth.plan.save(folder / PLAN_FILE)
-        return {"version": __version__, **growth.summary()}
-
-    return _grow(source, folder, asked, save)
-
-
-def grow_pretrained(source: Source, folder: Path, target: Path, asked: dict[str, Any]) -> Result:
-    """Grow a Hugging Face model in memory; the folder becomes one that from_pretrained loads."""
-    home = source.folder
-    assert home is not None
-    return _grow(source, folder, asked, lambda growth: save_growth(growth, home, folder, target).summary())
-
-
-def _grow(source: Source, folder: Path, asked: dict[str, Any], save: Callable[[Growth], dict[str, Any]]) -> Result:
-    with render.working("growing and verifying"):
-        growth = grow(source.model, example_inputs(source), **asked)
-    with render.working("writing"):
+def grow_model(source: str, target: Path, request: Request, quiet: bool) -> dict[str, Any]:
+    """Grow a model in memory and write its folder, show it unless `quiet`, and give back the summary."""
+    if request.streamed:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in request.streamed)
+        raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
+    nothing_without(f"--deepen, --deepen-all or a number of layers.{words_beside(source)}", request.in_vain)
+    with whole_folder(target) as folder:
+        loaded = load(source, request.inputs, request.weights, seed=request.seed)
         try:
-            summary = save(growth)
-            (folder / "growth.json").write_text(json.dumps(summary, indent=2) + "\n")
-        except (OSError, safetensors.SafetensorError) as error:
-            raise _bad_target(f"the student was grown and verified, but it can't be written: {error}.") from error
-    return growth, summary
+            with render.working("growing and verifying"):
+                growth = grow(loaded.model, example_inputs(loaded), **request.asked, seed=request.seed)
+        except UnknownNameError as error:
+            raise UnknownNameError(f"{error}{words_beside(source)}") from error
+        with render.working("writing"):
+            try:
+                summary = _write(growth, loaded, folder, target)
+                (folder / "growth.json").write_text(json.dumps(summary, indent=2) + "\n")
+            except (OSError, safetensors.SafetensorError) as error:
+                raise _bad_target(f"the student was grown and verified, but it can't be written: {error}.") from error
+    if not quiet:
+        render.growth(growth)
+        render.say(f"written to {target}")
+    return summary
+
+
+def _write(growth: Growth, source: Source, folder: Path, target: Path) -> dict[str, Any]:
+    """Write a folder that from_pretrained loads, or the weights and the plan of a model in Python."""
+    if source.folder is not None:
+        return save_growth(growth, source.folder, folder, target).summary()
+    safetensors.torch.save_model(growth.student, str(folder / STUDENT_FILE))
+    growth.plan.save(folder / PLAN_FILE)
+    return {"version": __version__, **growth.summary()}
 
 
 @contextlib.contextmanager

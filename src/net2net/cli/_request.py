@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,48 @@ _FACTOR = r"\d+(\.\d+)?x"
 _BLOCKS = r"-?\d+(,-?\d+)*"  # -1 is the place before the first
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is asked of `net2net grow`: arguments of `net2net.grow`, those that only `grow_checkpoint` has, and the
+    specifications of inputs."""
+
+    asked: dict[str, Any]
+    streamed: dict[str, Any]
+    inputs: list[str] | None
+    weights: Path | None
+    seed: int
+
+    @property
+    def in_vain(self) -> dict[str, Any]:
+        """What is said of new layers where none are named: a word of a config may name them."""
+        return {} if "where" in self.asked else {n: v for n, v in self.asked.items() if n in STREAMED_DEPTH}
+
+
+def requested(
+    wider: dict[str, Any], deeper: dict[str, Any], streamed: dict[str, Any], given: tuple[Any, Any, int]
+) -> Request:
+    """The request of the options of `net2net grow`.
+
+    Args:
+        wider: the arguments of `width`.
+        deeper: those of `depth`.
+        streamed: options that only words of a config have, None where they are not given.
+        given: specifications of inputs, the weights of a Python source, and the seed.
+    """
+    asked = {**width(**wider), **depth(**deeper)}
+    if not {"sizes", "where"} & set(asked):
+        nothing_without("--deepen or --deepen-all", asked)
+        raise typer.BadParameter("give --set or --all to grow wider, --deepen or --deepen-all to grow deeper, or both.")
+    return Request(asked, {name: value for name, value in streamed.items() if value not in (None, False)}, *given)
+
+
 def width(
-    pairs: list[str] | None, factor: str | None, how: str | None, shares: str | None, noise: str | None
+    pairs: list[str] | None, factor: str | None, how: str | None, split: bool, shares: str | None, noise: str | None
 ) -> dict[str, Any]:
     """What --set or --all ask for; nothing if neither is given."""
+    if split and how not in (None, "split"):
+        raise typer.BadParameter(f"it means --how split, and --how {how} is given.", param_hint="--split")
+    how = "split" if split else how
     options = {"how": how, "shares": shares, "noise": noise}
     given = {name: value for name, value in options.items() if value is not None}
     if pairs and factor:

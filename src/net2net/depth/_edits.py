@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from net2net.depth._layers import LayerPlace
 from net2net.depth._order import Order, promise
 from net2net.depth._stacks import Stack
 from net2net.errors import FixedDimensionError
-from net2net.plan import Deepening, Fill
+from net2net.plan import Deepening, Fill, TensorPlan
 from net2net.sites import NotPossible
 
 # A norm's eps below this is lost in rounding: normalising twice is then normalising once.
@@ -30,6 +30,12 @@ class Change:
     fill: Fill = "source"
     number: float = 0.0
     scale: float = 1.0
+
+    def of(self, plan: TensorPlan) -> TensorPlan:
+        """The plan of a block's tensor with this change."""
+        if self.fill == "values":
+            return replace(plan, fill="values", values=np.full((1,), self.number))
+        return replace(plan, fill="source", values=None, scale=plan.scale * self.scale)
 
 
 @dataclass(frozen=True, eq=False)

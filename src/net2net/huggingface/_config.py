@@ -9,7 +9,8 @@ from typing import Any
 
 from net2net.analysis import Size, new_size
 from net2net.errors import OptionError, SizeError, UnknownNameError
-from net2net.huggingface._folder import ABOUT_LAYERS, MOST_LAYERS
+from net2net.huggingface._folder import MOST_LAYERS
+from net2net.pretrained import COUNTS_LAYERS
 
 
 def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
@@ -72,7 +73,7 @@ def _grown(wanted: Size, before: int, key: str) -> int:
     after = new_size(wanted, before, key)
     if after < before:
         raise SizeError(f"'{key}' is {before}; {after} is smaller, and growth never shrinks. Ask for more.")
-    if ABOUT_LAYERS.search(key) and after > MOST_LAYERS:
+    if COUNTS_LAYERS.search(key) and after > MOST_LAYERS:
         raise SizeError(f"'{key}' would be {after}; more than {MOST_LAYERS} layers are taken for a mistake.")
     return after
 

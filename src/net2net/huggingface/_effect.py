@@ -9,8 +9,7 @@ from typing import Any
 from net2net.analysis import Size
 from net2net.errors import CheckpointError, SizeError
 from net2net.huggingface._config import new_config
-from net2net.huggingface._depth import at_the_end, with_longer_lists
-from net2net.huggingface._folder import bare_model
+from net2net.pretrained import at_the_end, bare_model, shapes, with_longer_lists
 
 # These say how an axis is divided, which the shapes of every value show, or what some classes compute from others.
 _WIDTH = re.compile(
@@ -52,6 +51,6 @@ def check_effect(model_class: Any, config: Any, sizes: Mapping[str, Size]) -> No
 def _shapes(model_class: Any, config: Any, sizes: Mapping[str, Size]) -> Shapes | None:
     try:
         wanted = with_longer_lists(model_class, config, new_config(config, sizes), at_the_end)
-        return {name: tuple(t.shape) for name, t in bare_model(model_class, wanted).state_dict().items()}
+        return shapes(bare_model(model_class, wanted))
     except CheckpointError:
         return None

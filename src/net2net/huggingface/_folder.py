@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from net2net.errors import CheckpointError, MissingExtraError
-from net2net.pretrained import parameters_on_meta
+from net2net.pretrained import COUNTS_LAYERS
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-# The number of layers among the words of a config, and how many are taken for a mistake.
-ABOUT_LAYERS = re.compile(r"layers?$|depths?$")
-MOST_LAYERS = 10_000
+MOST_LAYERS = 10_000  # more are taken for a mistake
 _DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
@@ -165,7 +161,7 @@ def _check_words(file: Path) -> None:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} can't be read: {type(error).__name__}: {str(error)[:200]}") from error
     for key, value in words:
-        if isinstance(value, int) and ABOUT_LAYERS.search(key) and value > MOST_LAYERS:
+        if isinstance(value, int) and COUNTS_LAYERS.search(key) and value > MOST_LAYERS:
             raise CheckpointError(f"{file} asks for {key}={value}; more than {MOST_LAYERS} is taken for an error.")
         if isinstance(value, str) and key.endswith("_implementation") and "/" in value:
             raise CheckpointError(f"{file} asks for {key}={value[:200]!r}, code from the hub, which is never run.")
@@ -254,24 +250,6 @@ def _header(file: Path) -> dict[str, Stored]:
         return found
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{file.name} is damaged, or no safetensors file: {error}.") from error
-
-
-def bare_model(model_class: Any, config: Any) -> nn.Module:
-    """A model without memory for its weights; buffers that its constructor computes have their values.
-
-    Raises:
-        CheckpointError: the class refuses the config.
-    """
-    try:
-        with parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            model: nn.Module = model_class(config)
-    except Exception as error:  # constructors raise anything
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{model_class.__name__} can't be constructed from its config: {reason[:300]}."
-        ) from error
-    return model.eval()
 
 
 def tied_names(model: nn.Module) -> dict[str, str]:

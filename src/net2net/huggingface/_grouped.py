@@ -12,8 +12,8 @@ from torch import nn
 from net2net._version import __version__
 from net2net.analysis import Size
 from net2net.errors import OptionError, SizeError
-from net2net.huggingface._folder import ABOUT_LAYERS
 from net2net.plan import AxisMap, Plan, TensorPlan, Widening
+from net2net.pretrained import COUNTS_LAYERS, shapes
 from net2net.width import WidthOptions
 
 _WORDS = ("num_key_value_heads", "num_kv_heads")
@@ -30,7 +30,7 @@ def more_key_value_heads(
         SizeError: the queries can't be shared out so.
         OptionError: the heads would be no copies.
     """
-    widths = [key for key in sizes if not ABOUT_LAYERS.search(key)]
+    widths = [key for key in sizes if not COUNTS_LAYERS.search(key)]
     if len(widths) != 1 or widths[0].rpartition(".")[2] not in _WORDS:
         return None
     place, _, word = widths[0].rpartition(".")
@@ -48,9 +48,8 @@ def more_key_value_heads(
         raise OptionError(f"'{widths[0]}' grows by copies without noise; leave how and noise out.")
     copies = after // before
     tensors, widenings = {}, []
-    theirs = {name: tuple(t.shape) for name, t in student.state_dict().items()}
-    for name, tensor in small.state_dict().items():
-        shape = tuple(tensor.shape)
+    theirs = shapes(student)
+    for name, shape in shapes(small).items():
         if shape == theirs[name]:
             continue
         if shape[0] % before or theirs[name] != (shape[0] * copies, *shape[1:]):

@@ -19,11 +19,11 @@ from net2net._version import __version__
 from net2net.analysis import Size
 from net2net.apply import bounds, make_piece, pieces, root_mean_square, threads
 from net2net.capture import Inputs
-from net2net.depth import INITS, Positions
+from net2net.depth import DepthOptions, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
 from net2net.huggingface._beside import PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
-from net2net.huggingface._depth import DepthRequest, NeedsMemory, check_used
+from net2net.huggingface._depth import NeedsMemory, check_used
 from net2net.huggingface._effect import check_effect
 from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._heads import naming_heads
@@ -100,12 +100,10 @@ def grow_checkpoint(
     state = None if optimizer is None else state_file(folder.path, optimizer)
     if new_config(folder.config, sizes).to_dict() == folder.config.to_dict():
         raise SizeError(f"{dict(sizes)} changes nothing in {folder.path}/config.json; ask for more.")
-    if init not in INITS:
-        raise OptionError(f"init={init!r} is not known; use one of {', '.join(INITS)}.")
+    options, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, seed=seed)
     new_dtype, most = _dtype(dtype), _bytes(max_shard_size)
     check_effect(folder.model_class, folder.config, sizes)
     trial = trial_of(folder, seed, example_inputs)
-    options, depth = WidthOptions(how, shares, noise, seed), DepthRequest(init, positions)
     job = Job(folder, target, partial, sizes, options, depth, trial, new_dtype, most, state, dry_run)
     with naming_heads(folder.model_class):
         try:

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from net2net.analysis import Size
+from net2net.depth import DepthOptions
 from net2net.huggingface._beside import REQUEST, CheckpointGrowth
-from net2net.huggingface._depth import DepthRequest
 from net2net.huggingface._folder import Folder
 from net2net.huggingface._verify import Trial
 from net2net.huggingface._write import JOURNAL, check_disk
@@ -40,7 +40,7 @@ class Job:
     partial: Path
     sizes: Mapping[str, Size]
     options: WidthOptions
-    depth: DepthRequest
+    depth: DepthOptions
     trial: Trial
     dtype: torch.dtype | None
     max_shard_bytes: int

@@ -5,9 +5,6 @@ Repeated layers are alike, so it is enough to analyse one of each kind: planning
 
 from __future__ import annotations
 
-import copy
-import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +12,7 @@ from typing import Any
 from torch import nn
 
 from net2net.errors import CheckpointError
-from net2net.huggingface._folder import bare_model
-from net2net.pretrained import numbers, sequences, set_key
-
-_ABOUT_DEPTH = re.compile(r"layer|depth|block|stage")
+from net2net.pretrained import Changes, Search, bare_model, lengths, per_layer, sequences
 
 
 @dataclass(frozen=True)
@@ -94,8 +88,8 @@ def shallow(model: nn.Module, config: Any, lists: list[Layers], like: Any = None
     Raises:
         CheckpointError: no config gives it; then the whole model has to do.
     """
-    lengths = _lengths(model)
-    wanted = {layers.path: layers.needed for layers in lists if layers.needed < lengths[layers.path]}
+    counts = _lengths(model)
+    wanted = {layers.path: layers.needed for layers in lists if layers.needed < counts[layers.path]}
     for layers in lists:
         if layers.path not in wanted:
             continue
@@ -105,25 +99,19 @@ def shallow(model: nn.Module, config: Any, lists: list[Layers], like: Any = None
 
 def _shorter(model: nn.Module, config: Any, layers: Layers, wanted: dict[str, int], like: Any) -> Any:
     count, needed = len(model.get_submodule(layers.path)), layers.needed  # type: ignore[arg-type]
-    keys = [key for key, number in numbers(config) if isinstance(number, int) and number == count]
-    keys.sort(key=lambda key: not _ABOUT_DEPTH.search(str(key[-1] if isinstance(key[-1], str) else key[-2])))
-    own = [key for key, items in sequences(config) if len(items) == count]
-    lists = {key: items[:needed] for key, items in sequences(like) if key in own}
-    for size, with_lists in itertools.product((1, 2), (True, False)):
-        for some in itertools.islice(itertools.combinations(keys, size), 24):
-            trial = copy.deepcopy(config)
-            for key in some:
-                set_key(trial, key, needed)
-            for key, items in lists.items() if with_lists else ():
-                set_key(trial, key, items)
-            try:
-                lengths = _lengths(bare_model(type(model), trial))
-            except CheckpointError:
-                continue
-            others = {p: n for p, n in _lengths(model).items() if not _related(p, wanted)}
-            if lengths.get(layers.path) == needed and all(lengths.get(p) == n for p, n in others.items()):
-                return trial
-    raise CheckpointError(f"no config of {type(model).__name__} has {needed} instead of {count} of '{layers.path}'.")
+    own = per_layer(config, count)
+    lists: Changes = {key: items[:needed] for key, items in sequences(like) if key in own}
+    others = {p: n for p, n in _lengths(model).items() if not _related(p, wanted)}
+    search = Search(model, "none of its numbers is that", config)
+    for changes in lengths(config, count, needed, lists):
+        found = search.constructed(changes)
+        if found is not None:
+            theirs = _lengths(found)
+            if theirs.get(layers.path) == needed and all(theirs.get(p) == n for p, n in others.items()):
+                return found.config
+    raise CheckpointError(
+        f"no config of {type(model).__name__} has {needed} instead of {count} of '{layers.path}': {search.reason}."
+    )
 
 
 def _related(path: str, wanted: dict[str, int]) -> bool:

@@ -16,8 +16,8 @@ from net2net.errors import CheckpointError, GrowthError, VerificationError
 from net2net.growth import Growth
 from net2net.huggingface._beside import REQUEST, CheckpointGrowth
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._depth import check_used, with_longer_lists
-from net2net.huggingface._folder import Folder, bare_model
+from net2net.huggingface._depth import check_used
+from net2net.huggingface._folder import Folder
 from net2net.huggingface._inputs import suiting
 from net2net.huggingface._job import Job
 from net2net.huggingface._optimizer import optimizer_writer
@@ -25,9 +25,8 @@ from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._save import memory, save, weight_bytes
 from net2net.huggingface._verify import Trial
 from net2net.operators import transfer
-from net2net.pretrained import set_key
+from net2net.pretrained import bare_model, eps_changes, set_key, with_longer_lists
 from net2net.proof import Verification, verify
-from net2net.student import eps_changes
 
 
 def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:

@@ -15,7 +15,7 @@ from torch import nn
 from net2net.errors import CheckpointError
 from net2net.huggingface._folder import NAMES, is_own
 from net2net.huggingface._write import Slot, layout, write
-from net2net.optimizer import KINDS, RAMP_KEY, StateRule, followed, grow_moment, rules_for_keys
+from net2net.optimizer import KINDS, RAMP_KEY, StateRule, carried, followed, grow_moment, rules_for_keys
 from net2net.plan import Plan, TensorPlan
 
 # What the Trainer keeps beside the optimizer's state, and a resumed run reads unchanged.
@@ -93,7 +93,7 @@ def _pickle(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> W
             for number, name in enumerate(mine, start=count):
                 state = states.get(numbers[members[name].source])
                 if state:
-                    result["state"][number] = dict(_grown(state, members[name], file, name))
+                    result["state"][number] = _grown(state, members[name], file, name)
             # the moments are made for the full rate: no ramp, of this growth or of one before it, is to go on
             new = {key: value for key, value in group.items() if key != RAMP_KEY}
             new["params"] = list(range(count, count + len(mine)))
@@ -182,24 +182,19 @@ def _check(key: str, value: Any, member: _Member, file: Path) -> None:
         )
 
 
-def _grown(state: Mapping[str, Any], member: _Member, file: Path, name: str) -> Iterator[tuple[str, Any]]:
+def _grown(state: Mapping[str, Any], member: _Member, file: Path, name: str) -> dict[str, Any]:
     rules = _rules(state, member, file, name)
-    for key, value in state.items():
-        rule = rules[key]
 
-        def grow(tensor: torch.Tensor, kind: str, key: str = key) -> torch.Tensor:
-            _check(key, tensor, member, file)
-            return grow_moment(tensor, member.steps, KINDS[kind])
+    def grow(tensor: torch.Tensor, kind: str) -> torch.Tensor:
+        _check(kind, tensor, member, file)
+        return grow_moment(tensor, member.steps, KINDS[kind])
 
-        if rule == "same":
-            yield key, value.clone() if isinstance(value, torch.Tensor) else value
-        elif isinstance(rule, str):
-            yield key, grow(value, rule)
-        else:
-            try:
-                yield key, rule(state, grow)
-            except (RuntimeError, TypeError, AttributeError, IndexError, KeyError) as error:
-                raise CheckpointError(f"the {key} of '{member.source}' in {file.name} is damaged: {error}") from error
+    try:
+        return dict(carried(state, rules, grow))
+    except (RuntimeError, TypeError, AttributeError, IndexError, KeyError) as error:
+        raise CheckpointError(
+            f"the state of '{member.source}' in {file.name} ({', '.join(state)}) is damaged: {error}"
+        ) from error
 
 
 def _tensors(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> Writer:

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from net2net._version import __version__
 from net2net.analysis import Analysis, Size, analyze
 from net2net.capture import Inputs
-from net2net.depth import BlockEdit
+from net2net.depth import DepthOptions
 from net2net.errors import CheckpointError
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._depth import DepthRequest, KindError, NeedsMemory, check_kinds, depth_edits, sources
-from net2net.huggingface._folder import NAMES, Folder, bare_model, tied_names
+from net2net.huggingface._depth import GrownList, KindError, NeedsMemory, check_kinds, depth_edits, origin
+from net2net.huggingface._folder import NAMES, Folder, tied_names
 from net2net.huggingface._grouped import more_key_value_heads
 from net2net.huggingface._ignored import without_ignored
 from net2net.huggingface._inputs import suiting
@@ -24,8 +23,7 @@ from net2net.huggingface._layers import Layers, depends_on_depth, different_numb
 from net2net.huggingface._verify import Trial
 from net2net.operators import plan_between
 from net2net.plan import Plan, TensorPlan, Widening, weakest
-from net2net.pretrained import set_key
-from net2net.student import EpsError, eps_changes
+from net2net.pretrained import EpsError, bare_model, eps_changes, set_key, shapes
 from net2net.width import WidthOptions, how_of
 
 
@@ -40,7 +38,7 @@ class CheckpointPlan:
 
 
 def plan_checkpoint(
-    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest, trial: Trial
+    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthOptions, trial: Trial
 ) -> CheckpointPlan:
     """Plan the growth of a checkpoint from its config and the headers of its files.
 
@@ -52,13 +50,14 @@ def plan_checkpoint(
     try:
         return _plan(folder, sizes, options, depth, trial)
     except KindError:
-        if depth.positions is not None:
+        appended = depth.appended()
+        if appended is None:
             raise
-        return _plan(folder, sizes, options, replace(depth, positions="append"), trial)
+        return _plan(folder, sizes, options, appended, trial)
 
 
 def _plan(
-    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthRequest, trial: Trial
+    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthOptions, trial: Trial
 ) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
     folder, ignored = without_ignored(folder, teacher)
@@ -74,7 +73,7 @@ def _plan(
     found = depends_on_depth(teacher, small, lists)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
-    edits, config = depth_edits(folder, small, analysis, lists, asked, depth)
+    grown, config = depth_edits(folder, small, analysis, lists, asked, depth)
     student_small = _small_student(teacher, config, asked, lists)
     grouped = more_key_value_heads(small, student_small, (folder.config, asked), sizes, options)
     width, eps = (grouped, {}) if grouped else _width(small, analysis, student_small, inputs, options)
@@ -82,21 +81,14 @@ def _plan(
         set_key(config, key, value)
     check_saves(config)
     student = bare_model(folder.model_class, config)
-    check_kinds(teacher, student, lists, edits)
+    check_kinds(teacher, student, grown)
     known = {f"{path}.{name}" for path, values in width.attributes.items() for name in values}
-    found = _changed_by_depth((teacher, student), (small, student_small), lists, edits, known)
+    found = _changed_by_depth((teacher, student), (small, student_small), grown, known)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
-    tensors = _tensors(folder, teacher, student, lists, edits, width)
-    changes = (*(e.deepening for e in edits.values()), *_everywhere(width.widenings, lists))
-    plan = Plan(
-        tensors,
-        changes,
-        options.seed,
-        weakest(changes),
-        notes=ignored,
-        version=__version__,
-    )
+    tensors = _tensors(folder, teacher, student, grown, width)
+    changes = (*(g.edit.deepening for g in grown if g.edit), *_everywhere(width.widenings, lists))
+    plan = Plan(tensors, changes, options.seed, weakest(changes), notes=ignored, version=__version__)
     return CheckpointPlan(plan, config, teacher, student)
 
 
@@ -114,15 +106,10 @@ def _everywhere(widenings: tuple[Widening, ...], lists: list[Layers]) -> Iterato
                 yield replace(widening, dimension=f"{layers.path}.{i}.{rest}")
 
 
-def _rank(preserves: str) -> int:
-    return ("exact", "approximate", "none").index(preserves)
-
-
 def _check_files(folder: Folder, teacher: nn.Module) -> None:
     """Every tensor of the model is in the files, at the shape that the config says, and nothing else is."""
     ties = tied_names(teacher)
-    own = teacher.state_dict()
-    expected = {name: tuple(t.shape) for name, t in own.items()}
+    own, expected = teacher.state_dict(), shapes(teacher)
     missing = [n for n in expected if n not in folder.tensors and n not in ties]
     unknown = [n for n in folder.tensors if n not in expected]
     if missing and unknown:
@@ -172,16 +159,12 @@ def _width(
 
 
 def _changed_by_depth(
-    whole: tuple[nn.Module, nn.Module],
-    small: tuple[nn.Module, nn.Module],
-    lists: list[Layers],
-    edits: Mapping[str, BlockEdit],
-    known: set[str],
+    whole: tuple[nn.Module, nn.Module], small: tuple[nn.Module, nn.Module], lists: list[GrownList], known: set[str]
 ) -> str | None:
     """A number in the first layer that is another one in the student because that is deeper; `known` ones aside."""
-    for layers in lists:
-        if layers.path in edits and sources(edits[layers.path])[0] == 0:
-            path = f"{layers.path}.0"
+    for grown in lists:
+        if grown.edit is not None and grown.order[0][0] == 0:
+            path = f"{grown.layers.path}.0"
             by_depth = different_numbers(*(m.get_submodule(path) for m in whole))
             by_width = different_numbers(*(m.get_submodule(path) for m in small))
             odd = [n for n in sorted(by_depth - by_width) if f"{path}.{n.lstrip('.')}" not in known]
@@ -191,45 +174,21 @@ def _changed_by_depth(
 
 
 def _tensors(
-    folder: Folder,
-    teacher: nn.Module,
-    student: nn.Module,
-    lists: list[Layers],
-    edits: Mapping[str, BlockEdit],
-    width: Plan,
+    folder: Folder, teacher: nn.Module, student: nn.Module, lists: list[GrownList], width: Plan
 ) -> dict[str, TensorPlan]:
     """How every tensor of the student is made, by the names in the files."""
     ties, mine = tied_names(student), tied_names(teacher)
-    shapes = {name: tuple(t.shape) for name, t in student.state_dict().items()}
     found: dict[str, TensorPlan] = {}
-    for name, shape in shapes.items():
+    for name, shape in shapes(student).items():
         if name in ties:
             continue
-        source, template, change, new = name, name, None, False
-        for layers in lists:
-            if name.startswith(layers.path + "."):
-                index, _, rest = name.removeprefix(layers.path + ".").partition(".")
-                edit = edits.get(layers.path)
-                old = sources(edit)[int(index)] if edit is not None else int(index)
-                source = f"{layers.path}.{old}.{rest}"
-                count = len(edit.order) + edit.stack.first if edit is not None else len(layers)
-                template = f"{layers.path}.{layers.template(old, int(index) == count - 1)}.{rest}"
-                new = (
-                    edit is not None and int(index) >= edit.stack.first and edit.order[int(index) - edit.stack.first][1]
-                )
-                change = edit.changes.get((int(index) - edit.stack.first, rest)) if edit is not None else None
-        plan = width.tensors.get(template)
-        if plan is None:
-            plan = TensorPlan(shape, (None,) * len(shape))
-        plan = replace(plan, source=mine.get(source, source), new=new)
-        if change is not None and change.fill == "values":
-            plan = replace(plan, fill="values", values=np.full((1,), change.number))
-        elif change is not None:
-            plan = replace(plan, scale=plan.scale * change.scale)
+        own = origin(name, lists)
+        plan = width.tensors.get(own.template) or TensorPlan(shape, (None,) * len(shape))
         if plan.shape != shape:
             raise NeedsMemory(f"'{name}' would be {list(shape)} by its class and {list(plan.shape)} by the plan.")
-        assert plan.source is not None
-        if plan.source not in folder.tensors:  # a tied tensor may be stored under its other name
-            plan = replace(plan, source=next(n for n, first in mine.items() if first == plan.source))
-        found[name] = plan
+        source = mine.get(own.source, own.source)
+        if source not in folder.tensors:  # a tied tensor may be stored under its other name
+            source = next(n for n, first in mine.items() if first == source)
+        plan = replace(plan, source=source, new=own.new)
+        found[name] = plan if own.change is None else own.change.of(plan)
     return found

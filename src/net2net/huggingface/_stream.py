@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from net2net.apply import PIECE, one_core_each, threads
-from net2net.huggingface._folder import Folder, bare_model, tied_names
+from net2net.huggingface._folder import Folder, tied_names
+from net2net.pretrained import bare_model
 
 Buffers = SimpleQueue[tuple[torch.Tensor, torch.Tensor]]
 

@@ -15,12 +15,13 @@ import torch
 from net2net.apply import PIECE, alone, in_threads
 from net2net.capture import Inputs, named_outputs
 from net2net.errors import CheckpointError, StudentMismatchError
-from net2net.huggingface._folder import Folder, bare_model, open_folder
+from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import Tensors, from_config, given_inputs, suiting
 from net2net.huggingface._proof import long_inputs
 from net2net.huggingface._stream import streaming_model
 from net2net.plan import Preservation
+from net2net.pretrained import bare_model
 from net2net.proof import Verification, relative_error
 
 # Above this many bytes of weights the proof runs in float32.

@@ -17,7 +17,7 @@ from net2net.moe._replicas import new_units, replica_tensors, set_replicas, sour
 from net2net.moe._stock import copied_tensors, freed, raised, set_copies, set_words
 from net2net.operators import Made, replays
 from net2net.plan import AxisMap, Plan, Preservation, TensorPlan
-from net2net.pretrained import construct, is_pretrained
+from net2net.pretrained import Search, is_pretrained, shapes
 
 ROUTINGS = ("replica", "raise_k", "free")
 
@@ -177,6 +177,5 @@ def _config_fits(student: nn.Module) -> bool:
     """Whether a transformers model's config makes a model with its tensors; True for other networks."""
     if not is_pretrained(student):
         return True
-    donor = construct(student, {})
-    mine = {name: t.shape for name, t in student.state_dict().items()}
-    return donor is not None and {name: t.shape for name, t in donor.state_dict().items()} == mine
+    donor = Search(student).constructed({})
+    return donor is not None and shapes(donor) == shapes(student)

@@ -70,9 +70,10 @@ class DepthDesigner:
         try:
             return self._design(wanted)
         except PlaceError:
-            if self.options.positions is not None or self.options.init not in PRESERVING:
+            appended = self.options.appended()
+            if appended is None:
                 raise
-            return replace(self, options=replace(self.options, positions="append"))._design(wanted)
+            return replace(self, options=appended)._design(wanted)
 
     def _design(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
         batches = batches_of(self.calibration, self.inputs)

@@ -15,12 +15,11 @@ from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError
 from net2net.operators._largest import largest
 from net2net.operators._partners import partners
 from net2net.plan import Plan, TensorPlan
-from net2net.pretrained import pretrained_in
+from net2net.pretrained import EpsError, pretrained_in
 from net2net.sites import Sites
 from net2net.student import (
     Blueprint,
     ChangedNumber,
-    EpsError,
     Fit,
     Mismatch,
     NewSizes,

@@ -5,7 +5,7 @@ from net2net.optimizer._groups import RATES, has_ended, student_groups
 from net2net.optimizer._moments import KINDS, grow_moment
 from net2net.optimizer._optimizer import grow_optimizer
 from net2net.optimizer._ramp import RAMP_KEY, RAMP_STEPS, ramp, require_ramp, resume_ramp
-from net2net.optimizer._rules import StateRule, register_optimizer, rules_for_keys
+from net2net.optimizer._rules import StateRule, carried, register_optimizer, rules_for_keys
 from net2net.optimizer._scheduler import grow_scheduler
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "RAMP_STEPS",
     "RATES",
     "StateRule",
+    "carried",
     "followed",
     "grow_moment",
     "grow_optimizer",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from net2net.errors import OptionError
 from net2net.optimizer._followed import Followed, followed
 from net2net.optimizer._moments import NotUniformError, more_inputs, scales_of
 from net2net.optimizer._ramp import RAMP_KEY
-from net2net.optimizer._rules import rules_of
+from net2net.optimizer._rules import copied, rules_of
 from net2net.plan import Plan
 
 RATES = ("keep", "restart", "width", "trajectory", "paper", "boost")
@@ -64,7 +63,7 @@ def student_groups(
         for member in members:
             parts.setdefault(_factors(rates, optimizer, group, member), []).append(member)
         for factors, some in parts.items():
-            options = {key: _copied(value) for key, value in group.items() if key not in _NOT_OPTIONS}
+            options = {key: copied(value) for key, value in group.items() if key not in _NOT_OPTIONS}
             for option, factor in factors:
                 for key in _RATE_KEYS if option == "lr" else (option,):
                     if isinstance(options.get(key), (int, float, torch.Tensor)):
@@ -158,7 +157,3 @@ def _factors(
             "noise=None and whole multiples."
         ) from None
     return tuple((key, factor) for key, factor in factors.items() if factor != 1.0)
-
-
-def _copied(value: Any) -> Any:
-    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.copy(value)

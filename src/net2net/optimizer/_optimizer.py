@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from net2net.errors import OptionError
 from net2net.optimizer._followed import Followed, followed
-from net2net.optimizer._groups import _copied, student_groups
+from net2net.optimizer._groups import student_groups
 from net2net.optimizer._moments import KINDS, grow_moment, with_ramp
-from net2net.optimizer._rules import OptimizerRules, rules_of
+from net2net.optimizer._rules import OptimizerRules, carried, copied, rules_of
 from net2net.plan import Plan
 
 
@@ -38,12 +38,12 @@ def grow_optimizer(
     result = _constructed(optimizer, student_groups(plan, teacher, student, optimizer, rates))
     for parameter, state in optimizer.state.items():  # those of other networks
         if any(parameter is p for group in result.param_groups for p in group["params"]):
-            result.state[parameter] = {key: _copied(value) for key, value in state.items()}
+            result.state[parameter] = {key: copied(value) for key, value in state.items()}
     mine = {p for group in result.param_groups for p in group["params"]}
     for member in followed(plan, teacher, student):
         state = optimizer.state.get(member.source)
         if member.parameter in mine and state:
-            result.state[member.parameter] = dict(_carried(state, member, rules, type(optimizer).__name__, ramped))
+            result.state[member.parameter] = _state(state, member, rules, type(optimizer).__name__, ramped)
     return result
 
 
@@ -58,10 +58,20 @@ def _constructed(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Optimize
     return result
 
 
-def _carried(
+def _state(
     state: Mapping[str, Any], member: Followed, rules: OptimizerRules, optimizer: str, ramped: bool
-) -> Iterator[tuple[str, Any]]:
-    """The state of one parameter of the student, entry by entry."""
+) -> dict[str, Any]:
+    """The state of one parameter of the student.
+
+    Raises:
+        OptionError: the teacher's has an entry that is not known, or one that doesn't have its parameter's shape.
+    """
+    unknown = next((key for key in state if key not in rules.state), None)
+    if unknown is not None:
+        raise OptionError(
+            f"{optimizer} keeps '{unknown}' for a parameter, which is not known and would be lost. Say what it is "
+            f"with net2net.register_optimizer({optimizer}, {{'{unknown}': ...}})."
+        )
 
     def grow(tensor: torch.Tensor, kind: str) -> torch.Tensor:
         if tensor.shape != member.source.shape:
@@ -76,16 +86,4 @@ def _carried(
         return grow_moment(tensor, member.steps, rule).to(member.parameter.device)
 
     with torch.no_grad():
-        for key, value in state.items():
-            rule = rules.state.get(key)
-            if rule is None:
-                raise OptionError(
-                    f"{optimizer} keeps '{key}' for a parameter, which is not known and would be lost. Say what it is "
-                    f"with net2net.register_optimizer({optimizer}, {{'{key}': ...}})."
-                )
-            if callable(rule):
-                yield key, rule(state, grow)
-            elif rule == "same" or not isinstance(value, torch.Tensor):
-                yield key, _copied(value)
-            else:
-                yield key, grow(value, rule)
+        return dict(carried(state, rules.state, grow))

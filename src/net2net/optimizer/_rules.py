@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -106,6 +107,23 @@ def rules_for_keys(keys: Collection[str]) -> OptimizerRules:
             "net2net.register_optimizer."
         )
     return min(fitting, key=lambda rules: len(rules.state))
+
+
+def carried(state: Mapping[str, Any], rules: Mapping[str, StateRule], grow: Grow) -> Iterator[tuple[str, Any]]:
+    """The state of a parameter of the student, entry by entry, from the teacher's; each entry has a rule."""
+    for key, value in state.items():
+        rule = rules[key]
+        if callable(rule):
+            yield key, rule(state, grow)
+        elif rule == "same" or not isinstance(value, torch.Tensor):
+            yield key, copied(value)
+        else:
+            yield key, grow(value, rule)
+
+
+def copied(value: Any) -> Any:
+    """A value that shares no memory with the one it is copied from."""
+    return value.detach().clone() if isinstance(value, torch.Tensor) else copy.copy(value)
 
 
 def _gradient_descent(scales: Scales, group: Mapping[str, Any]) -> dict[str, float]:

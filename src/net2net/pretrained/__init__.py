@@ -1,6 +1,6 @@
 """What the library knows of transformers' conventions, without importing transformers."""
 
-from net2net.pretrained._config import Changes, Key, construct, numbers, parameters_on_meta, sequences, set_key
+from net2net.pretrained._config import Changes, Key, bare_model, numbers, sequences, set_key, shapes
 from net2net.pretrained._recognise import (
     function_of,
     has_dynamic_positions,
@@ -9,21 +9,45 @@ from net2net.pretrained._recognise import (
     is_pretrained,
     pretrained_in,
     reset_positions,
+    without_caches,
 )
+from net2net.pretrained._search import (
+    ABOUT_LAYERS,
+    COUNTS_LAYERS,
+    Search,
+    at_the_end,
+    lengths,
+    per_layer,
+    with_longer_lists,
+)
+from net2net.pretrained._widths import EpsError, Shapes, Tried, WidthSearch, eps_changes
 
 __all__ = [
+    "ABOUT_LAYERS",
+    "COUNTS_LAYERS",
     "Changes",
+    "EpsError",
     "Key",
-    "construct",
+    "Search",
+    "Shapes",
+    "Tried",
+    "WidthSearch",
+    "at_the_end",
+    "bare_model",
+    "eps_changes",
     "function_of",
     "has_dynamic_positions",
     "in_pretrained",
     "is_model_output",
     "is_pretrained",
+    "lengths",
     "numbers",
-    "parameters_on_meta",
+    "per_layer",
     "pretrained_in",
     "reset_positions",
     "sequences",
     "set_key",
+    "shapes",
+    "with_longer_lists",
+    "without_caches",
 ]

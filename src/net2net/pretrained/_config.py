@@ -11,24 +11,52 @@ from typing import Any
 import torch
 from torch import nn
 
+from net2net.errors import CheckpointError
+
 Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
-
-
 Changes = dict[Key, Any]
 
 
-def construct(model: nn.Module, changes: Changes) -> nn.Module | None:
-    """The model's class constructed with some numbers of its config changed; None if it refuses."""
-    config: Any = copy.deepcopy(model.config)
+def construct(model_class: Any, config: Any, changes: Changes) -> nn.Module:
+    """A model without weights from a config with some numbers and lists changed.
+
+    Raises:
+        CheckpointError: the class refuses them.
+    """
+    config = copy.deepcopy(config)
     try:
         for key, new in changes.items():
             set_key(config, key, new)
+    except Exception as error:
+        if isinstance(error, (TypeError, AttributeError, LookupError)):
+            raise  # the key is wrong, not the value
+        raise _refused(model_class, error) from error
+    return bare_model(model_class, config)
+
+
+def bare_model(model_class: Any, config: Any) -> nn.Module:
+    """A model without memory for its weights; buffers that its constructor computes have their values.
+
+    Raises:
+        CheckpointError: the class refuses the config.
+    """
+    try:
         with parameters_on_meta(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            donor: nn.Module = type(model)(config)
-        return donor
-    except Exception:  # constructors raise anything
-        return None
+            model: nn.Module = model_class(config)
+    except Exception as error:  # constructors raise anything
+        raise _refused(model_class, error) from error
+    return model.eval()
+
+
+def _refused(model_class: Any, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return CheckpointError(f"{model_class.__name__} can't be constructed from its config: {reason[:300]}.")
+
+
+def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that a model saves, by name."""
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 @contextlib.contextmanager

@@ -31,6 +31,14 @@ def reset_positions(module: Any) -> None:
     module.max_seq_len_cached = module.original_max_seq_len
 
 
+def without_caches(model: nn.Module) -> None:
+    """Let a model keep nothing for its next call: a cache is state, not a result."""
+    for module in model.modules():
+        config: Any = getattr(module, "config", None)
+        if getattr(config, "use_cache", False):
+            config.use_cache = False
+
+
 def is_pretrained(module: nn.Module) -> bool:
     """Whether a module is a transformers model with a config."""
     config = getattr(module, "config", None)

@@ -3,7 +3,6 @@
 from net2net.student._attributes import Setting, numbers_in, settings_of
 from net2net.student._compare import ChangedNumber, Mismatch, compare, operations
 from net2net.student._deeper import PlaceError, draft_deeper
-from net2net.student._donors import EpsError, eps_changes
 from net2net.student._draft import Blueprint, changed_buffers, draft, fill
 from net2net.student._fit import Fit, Verdict
 from net2net.student._initial import initial_values
@@ -14,7 +13,6 @@ from net2net.student._trial import Trial
 __all__ = [
     "Blueprint",
     "ChangedNumber",
-    "EpsError",
     "Fit",
     "Mismatch",
     "NewSizes",
@@ -27,7 +25,6 @@ __all__ = [
     "compare",
     "draft",
     "draft_deeper",
-    "eps_changes",
     "fill",
     "initial_values",
     "numbers_in",

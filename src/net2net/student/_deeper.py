@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,13 +12,12 @@ from net2net.capture import structural_copy
 from net2net.depth import BlockEdit, LayerEdit
 from net2net.errors import CouplingError
 from net2net.plan import TensorPlan
-from net2net.pretrained import Changes, Key, construct, numbers, pretrained_in, sequences
+from net2net.pretrained import ABOUT_LAYERS, Changes, Search, lengths, numbers, per_layer, pretrained_in, shapes
 from net2net.student._draft import adopt
 from net2net.student._numbers import even_rates, own_numbers
 from net2net.student._restructure import Skeleton, restructure
 
 _MAX_DRAFTS = 8
-_ABOUT_DEPTH = re.compile(r"layer|depth|block|stage|repeat")
 Setting = tuple[str, str, Any]  # module path, attribute, value
 
 
@@ -140,7 +138,7 @@ def _settings(teacher: nn.Module, edits: Sequence[BlockEdit], pretrained: set[st
                         if new is not None:
                             found.append((path, name, new))
             path = path.rpartition(".")[0] if path else None
-    named = [s for s in found if _ABOUT_DEPTH.search(s[1])]
+    named = [s for s in found if ABOUT_LAYERS.search(s[1])]
     drafts = [named, *([*named, one] for one in found if one not in named), found, []]
     for i, settings in enumerate(drafts):
         if settings not in drafts[:i]:
@@ -171,7 +169,7 @@ def reordered(values: Sequence[Any], edit: BlockEdit) -> list[Any]:
     return [*values[:first], *(blocks[source] for source, _ in edit.order), *values[first + count :]]
 
 
-class _Donors:
+class _Donors(Search):
     """Looks for a model of the same class with the student's tensors, constructed from a config."""
 
     def __init__(
@@ -183,14 +181,15 @@ class _Donors:
         moved: Mapping[str, str],
         unread: Collection[str],
     ) -> None:
+        super().__init__(model, "no number of its config equals the number of its layers")
         prefix = f"{path}." if path else ""
         self.model, self.prefix = model, prefix
         self.edits = [e for e in edits if e.stack.blocks[0].path.startswith(prefix)]
         skipped = {moved_name(name, moved) for name in unread}
-        self.wanted = {n: tuple(t.shape) for n, t in student.state_dict().items() if prefix + n not in skipped}
-        self.names = student.state_dict().keys()
+        own = shapes(student)
+        self.wanted = {name: shape for name, shape in own.items() if prefix + name not in skipped}
+        self.names = own.keys()
         self.moved = moved
-        self.reason = "no number of its config equals the number of its layers"
         self.by_place: str | None = None
 
     def find(self) -> nn.Module:
@@ -215,37 +214,37 @@ class _Donors:
 
     def _for_one(self, edit: BlockEdit) -> list[Changes]:
         """The ways to say that one stack is longer which give this stack its tensors."""
-        ways = list(_alternatives(self.model.config, edit))
+        ways = list(_alternatives(self.config, edit))
         if len(self.edits) == 1:
             return ways
         start = f"{edit.stack.container}.".removeprefix(self.prefix)
         wanted = {name: shape for name, shape in self.wanted.items() if name.startswith(start)}
         fitting = []
         for changes in ways:
-            donor = construct(self.model, changes)
-            found = {n: tuple(t.shape) for n, t in donor.state_dict().items()} if donor is not None else {}
+            donor = self.constructed(changes)
+            found = {} if donor is None else shapes(donor)
             if wanted == {name: shape for name, shape in found.items() if name in wanted}:
                 fitting.append(changes)
         return fitting or ways
 
     def _fitting(self, changes: Changes) -> nn.Module | None:
-        donor = construct(self.model, changes)
+        donor = self.constructed(changes)
         if donor is None:
             return None
-        shapes = {name: tuple(tensor.shape) for name, tensor in donor.state_dict().items()}
-        odd = sorted(name for name, shape in self.wanted.items() if shapes.get(name) != shape)
-        odd += sorted(shapes.keys() - self.names)
+        found = shapes(donor)
+        odd = sorted(name for name, shape in self.wanted.items() if found.get(name) != shape)
+        odd += sorted(found.keys() - self.names)
         if odd:
-            self.reason = f"'{odd[0]}' would be another"
+            self.misfit = f"'{odd[0]}' would be another"
             return None
         different = list(self._different(donor))
         if not different:
             return donor
         ratios = {old / new for _, old, new in different if isinstance(old, float) and new}
         if len(ratios) == 1 and all(isinstance(old, float) for _, old, _ in different):
-            for key, number in numbers(self.model.config):  # a multiplier that depends on the number of layers
+            for key, number in numbers(self.config):  # a multiplier that depends on the number of layers
                 if isinstance(number, float) and key not in changes:
-                    other = construct(self.model, {**changes, key: number * next(iter(ratios))})
+                    other = self.constructed({**changes, key: number * next(iter(ratios))})
                     if other is not None and not list(self._different(other)):
                         return other
         name, old, new = different[0]
@@ -308,16 +307,6 @@ def _resized(donor: nn.Module, path: str, student: nn.Module, skeleton: Skeleton
 def _alternatives(config: Any, edit: BlockEdit) -> Iterator[Changes]:
     """Ways to say in a config that the stack is longer: its number of layers, with the lists that have one entry for
     each layer."""
-    count, total = len(edit.stack.children), len(edit.stack.children) + len(edit.order) - len(edit.stack)
-    keys = [key for key, number in numbers(config) if isinstance(number, int) and number == count]
-    keys.sort(key=lambda key: not _ABOUT_DEPTH.search(str([k for k in key if isinstance(k, str)][-1])))
-    lists: Changes = {key: reordered(items, edit) for key, items in sequences(config) if len(items) == count}
-    for size in (1, 2):
-        for some in itertools.islice(itertools.combinations(keys, size), 24):
-            ints: dict[Key, Any] = dict.fromkeys(some, total)
-            clean = {k: v for k, v in lists.items() if not any(key[: len(k)] == k for key in some)}
-            yield {**ints, **clean}
-            if clean:
-                yield ints
-    if lists:
-        yield lists
+    count = len(edit.stack.children)
+    lists = {key: reordered(items, edit) for key, items in per_layer(config, count).items()}
+    return lengths(config, count, count + len(edit.order) - len(edit.stack), lists)

@@ -11,9 +11,9 @@ from torch import nn
 
 from net2net.capture import devices_of, kept_tensors, structural_copy, without_memory
 from net2net.plan import Plan
-from net2net.pretrained import numbers, pretrained_in
+from net2net.pretrained import Tried, numbers, pretrained_in
 from net2net.student._attributes import Setting, set_numbers
-from net2net.student._donors import Tried, donors_of, unread_tensors
+from net2net.student._donors import donors_of, unread_tensors
 from net2net.student._layers import update_layer
 from net2net.student._sizes import NewSizes
 from net2net.student._states import grown_states, resized_states

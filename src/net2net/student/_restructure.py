@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from net2net.capture import carry, structural_copy
-from net2net.depth import BlockEdit, Change, LayerEdit, LayerPlace
+from net2net.depth import BlockEdit, LayerEdit, LayerPlace
 from net2net.errors import OptionError
 from net2net.plan import AxisMap, TensorPlan
 from net2net.student._deepened import Deepened, DeepenedBlock
@@ -164,7 +164,7 @@ class _Editor:
             if i == index:
                 tensor = tensors[name]
                 plan = self.plans.get(id(tensor)) or _as_it_is(tensor, self.names[id(tensor)][0])
-                self.plans[id(tensor)] = _changed(plan, change)
+                self.plans[id(tensor)] = change.of(plan)
         for (i, path), values in edit.attributes.items():
             if i == index:
                 self.attributes.append((module.get_submodule(path), values))
@@ -331,12 +331,6 @@ def _numbers(values: np.ndarray, source: str) -> TensorPlan:
 def _count(source: str) -> TensorPlan:
     """A counter that starts at 0."""
     return TensorPlan((), (), source=source, fill="values", values=np.zeros(1))
-
-
-def _changed(plan: TensorPlan, change: Change) -> TensorPlan:
-    if change.fill == "values":
-        return replace(plan, fill="values", values=np.full((1,), change.number))
-    return replace(plan, fill="source", values=None, scale=change.scale)
 
 
 def _named(edit: BlockEdit, old: list[str]) -> list[str]:

@@ -7,8 +7,8 @@ from functools import cached_property
 from torch import nn
 
 from net2net.capture import Graph, Inputs, Stopped, record
+from net2net.pretrained import Tried
 from net2net.student._compare import operations
-from net2net.student._donors import Tried
 
 
 class Trial:
@@ -20,7 +20,7 @@ class Trial:
 
     def __init__(self, teacher: nn.Module, graph: Graph, inputs: Inputs) -> None:
         self.teacher, self.graph, self.inputs = teacher, graph, inputs
-        self.tried = Tried()
+        self.tried: Tried = {}
 
     @cached_property
     def blind(self) -> bool:

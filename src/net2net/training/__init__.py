@@ -1,5 +1,6 @@
 """Training that goes on through a growth."""
 
+from net2net.optimizer import ramp, resume_ramp
 from net2net.training._adopt import adopt
 from net2net.training._batches import random_order, shifted
 from net2net.training._lightning import lightning_callback
@@ -15,7 +16,9 @@ __all__ = [
     "adopt",
     "lightning_callback",
     "newest_checkpoint",
+    "ramp",
     "random_order",
+    "resume_ramp",
     "shifted",
     "suggest",
     "trainer_callback",
