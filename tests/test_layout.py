@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "net2net"
 # Floors from the ground up. A new room is one word here; rooms of one floor don't import each other.
 ORDER = (
-    "errors _version | report pretrained | plan capture | axes apply optimizer proof | sites | width depth"
+    "errors _version | report pretrained nexus | plan capture | axes apply optimizer proof | sites | width depth"
     " | analysis student | growth | operators | training huggingface moe | contracts demo experiments"
     " | cli __init__ | __main__"
 )

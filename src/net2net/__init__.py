@@ -4,6 +4,7 @@ import importlib
 import warnings
 from typing import Any
 
+from net2net import nexus as nexus
 from net2net import training as training
 from net2net._version import __version__ as __version__
 from net2net.analysis import Analysis, Dimension, Place, analyze

@@ -17,11 +17,12 @@ from net2net.axes import (
     Normalisation,
     Reduction,
     atoms,
+    base_name,
     flow_of,
     holds_constants,
     resolve,
 )
-from net2net.capture import Value
+from net2net.capture import Node, Value
 from net2net.plan import Fresh
 from net2net.sites._region import Mask
 from net2net.sites._roots import rooted
@@ -55,6 +56,14 @@ class FreshNeeds:
     contracted: set[Place] = field(default_factory=set)
     norms: list[Normalisation] = field(default_factory=list)
     regions: dict[Place, Mask] = field(default_factory=dict)
+
+
+def _is_square(value: Value) -> bool:
+    node = value.producer
+    if node is None:
+        return False
+    name = base_name(node.op)
+    return name == "aten.square" or (name == "aten.pow" and node.get("exponent") == 2)
 
 
 def _by_atom(sites: list[Site]) -> dict[Atom, list[Site]]:
@@ -211,6 +220,14 @@ class Sites:
         needs.offsets.update(scaling.offsets)
         needs.regions.update(scaling.regions)
 
+    def _counted(self, atom: Atom) -> Node | None:
+        """The norm, or sum of squares, that new units enter before anything could silence them on the way out."""
+        for reduction in self.reductions[atom]:
+            if reduction.kind == "norm" or (reduction.kind == "sum" and _is_square(reduction.value)):
+                return reduction.node
+        alike = (c.node for c in self.contractions[atom] if c.other is not None and c.other[0] is c.weight[0])
+        return next(alike, None)
+
     def fresh_needs(self, atom: Atom, *, inward: bool = False) -> FreshNeeds:
         """What new, silent units of the atom ask for: zeros on the way out, or `inward` on the way in.
 
@@ -230,6 +247,9 @@ class Sites:
             silence.require(norm.value, "zero" if norm.kind == "rms" else "mean")
             if norm.shift is not None:
                 silence.require(norm.shift, "zero")
+        counted = None if inward else self._counted(atom)
+        if counted is not None:
+            raise NotPossible(f"{counted.where} counts every unit that isn't 0 (zeros on the way in do: how='zero_in')")
         for reduction in self.reductions[atom]:
             if reduction.kind not in ("mean", "sum", "norm"):
                 raise NotPossible(f"{reduction.node.where} compares or averages all its units")

@@ -15,11 +15,13 @@ def tolerance(sites: Sites, atom: Atom) -> tuple[Literal["any", "multiple", "fix
         return "fixed", atom.lock.text
     averaged = sites.averaged(atom)
     over = f"averaged over ({averaged[0].node.where})" if averaged else ""
-    try:
-        sites.fresh_needs(atom)
-        return "any", f"{over}: copies in whole multiples, new units at any size" if over else ""
-    except NotPossible as reason:
-        fresh_reason = str(reason)
+    fresh_reason = ""
+    for inward in (False, True):
+        try:
+            sites.fresh_needs(atom, inward=inward)
+            return "any", f"{over}: copies in whole multiples, new units at any size" if over else ""
+        except NotPossible as reason:
+            fresh_reason = fresh_reason or str(reason)
     try:
         sites.split_needs(atom)
     except NotPossible as reason:

@@ -72,15 +72,15 @@ class _Planner:
             )
         if after == atom.size:
             return
-        reasons = []
+        reasons: dict[str, str] = {}
         chosen = self.options.ways.get(name, self.options.how)
-        for how in (chosen,) if chosen else ("zero_out", "split"):
+        for how in (chosen,) if chosen else ("zero_out", "zero_in", "split"):
             try:
                 self._grow(name, atom, after, how)
                 return
             except NotPossible as reason:
-                reasons.append(f"{how}: {reason}")
-        raise self._refusal(name, atom, after, reasons)
+                reasons.setdefault(str(reason), how)
+        raise self._refusal(name, atom, after, [f"{how}: {reason}" for reason, how in reasons.items()])
 
     def _grow(self, name: str, atom: Atom, after: int, how: str) -> None:
         uniform = bool(self.sites.averaged(atom))
