@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
+import sys
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,6 +67,18 @@ class MissingExtraError(GrowthError):
 
 class Net2NetWarning(UserWarning):
     """Something that a user should know and that doesn't stop the growth."""
+
+
+# Code between the line that calls the library and the one that warns: its own, and decorators and contexts around it.
+_INSIDE = (*(f"{Path(file).parent}{os.sep}" for file in (__file__, torch.__file__)), contextlib.__file__)
+
+
+def warn(message: str) -> None:
+    """Warn at the line of the user's code that called the library, however many calls are between."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_code.co_filename.startswith(_INSIDE) and frame.f_back is not None:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, Net2NetWarning, stacklevel=level)
 
 
 def described(value: Any) -> str:

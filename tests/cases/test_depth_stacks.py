@@ -164,3 +164,55 @@ def test_a_student_of_another_class() -> None:
     refused(net2net.CouplingError, lambda: net2net.deepen(teacher, {"blocks": 1}, X), "transfer")
     assert net2net.transfer(teacher, student, X).verification.passed
     assert float((teacher(X + 1) - student(X + 1)).abs().max()) <= 1e-10
+
+
+class Penalised(nn.Module):
+    """Adds what every layer gives to its result, in training only."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers, self.head, self.rate = nn.ModuleList(layers), nn.Linear(6, 2), 0.1
+
+    def forward(self, x: Tensor) -> Tensor:
+        penalty = torch.zeros((), dtype=x.dtype)
+        for layer in self.layers:
+            x = layer(x)
+            penalty = penalty + x.pow(2).mean()
+        return self.head(x) + self.rate * penalty if self.training else self.head(x)
+
+
+def test_a_penalty_on_each_block_in_training() -> None:
+    teacher: Any = trained(Penalised([Block() for _ in range(3)]))
+    refused(net2net.FixedDimensionError, lambda: net2net.deepen(teacher, {"layers": 1}, X), "train mode only")
+    teacher.rate = 0.0
+    student: Any = net2net.deepen(teacher, {"layers": 1}, X).student
+    assert len(student.layers) == 4
+
+
+def test_a_penalty_on_each_mirrored_layer_in_training() -> None:
+    layers = [layer for _ in range(2) for layer in (nn.Linear(6, 6), nn.LeakyReLU(0.1))]
+    teacher: Any = trained(Penalised([*layers]))
+    teacher.layers = nn.Sequential(*layers)
+    refused(net2net.FixedDimensionError, lambda: net2net.deepen(teacher, {"layers.0": 1}, X), "train mode only")
+    teacher.rate = 0.0
+    student: Any = net2net.deepen(teacher, {"layers.0": 1}, X).student
+    assert len(student.layers) > 4
+
+
+def test_what_no_example_reads_is_noted() -> None:
+    class Apart(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.spare = nn.ModuleList(Block() for _ in range(2)), nn.Linear(6, 3)
+            self.extra = nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for block in self.blocks:
+                x = block(x)
+            return self.extra(x) if self.training else x
+
+    teacher = trained(Apart())
+    with pytest.warns(net2net.Net2NetWarning, match="no example reads 'spare'"):
+        plan = net2net.deepen(teacher, {"blocks": 1}, X).plan
+    (note,) = [note for note in plan.notes if "no example reads" in note]
+    assert "'spare'" in note and "'extra'" not in note

@@ -5,7 +5,7 @@ from net2net.analysis._analyze import analyze, analyze_examples
 from net2net.analysis._dimensions import Dimension, Place
 from net2net.analysis._request import Request, Size, meant_by, new_size, resolve_request
 from net2net.analysis._tables import dimension_rows, dimension_table, place_rows, place_table
-from net2net.analysis._unread import apart_from_unread, with_notes
+from net2net.analysis._unread import apart_from_unread, unread_parts, with_notes
 
 __all__ = [
     "Analysis",
@@ -23,5 +23,6 @@ __all__ = [
     "place_rows",
     "place_table",
     "resolve_request",
+    "unread_parts",
     "with_notes",
 ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 
 from net2net.analysis._analysis import Analysis
 from net2net.analysis._dimensions import Dimension
-from net2net.errors import CouplingError, Net2NetWarning, OptionError
+from net2net.errors import CouplingError, OptionError, warn
 from net2net.plan import Plan
 from net2net.pretrained import in_pretrained
 
@@ -56,7 +55,7 @@ def with_notes(plan: Plan, analysis: Analysis) -> Plan:
     """The plan with what wasn't captured in its notes; it is warned of too."""
     note = note_of(analysis)
     if note is not None:
-        warnings.warn(note, Net2NetWarning, stacklevel=3)
+        warn(note)
     return replace(plan, notes=(*plan.notes, *analysis.notes, *([note] if note is not None else [])))
 
 

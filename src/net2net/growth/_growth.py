@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from net2net.capture import Inputs, compile_again, require_module, require_weights, unobserved
-from net2net.errors import Net2NetWarning, require_kind
+from net2net.errors import require_kind, warn
 from net2net.growth._carry_out import carried_out, require_same
 from net2net.growth._known import Known
 from net2net.growth._prove import prove
@@ -99,12 +98,10 @@ class Growth:
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
         result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
         if rates != "restart" and has_ended(optimizer):
-            warnings.warn(
+            warn(
                 "the optimizer's learning rates are 0: its schedule has ended, or has hardly begun. For a new one use "
                 "rates='restart'; some schedulers go on from the rate that they find, and the student would learn "
-                "nothing.",
-                Net2NetWarning,
-                stacklevel=2,
+                "nothing."
             )
         if steps != 0:
             start_ramp(result, steps)

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from net2net.capture import Inputs
+from net2net.capture import Inputs, examples_of
 from net2net.growth._carry_out import carried_out
 from net2net.growth._known import Known
+from net2net.growth._train_mode import refuse_by_train_mode
 from net2net.plan import Plan
 from net2net.proof import Verification, compare_models, require
 
@@ -18,6 +19,7 @@ def prove(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, kn
 
     Raises:
         VerificationError: the plan promises an exact student, and this one isn't.
+        FixedDimensionError: it is deeper, and departs by what runs in train mode only.
     """
     verification = compare_models(
         teacher,
@@ -31,6 +33,8 @@ def prove(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, kn
         approximate=_approximate(plan),
         regrow=lambda other: carried_out(plan, other, student),
     )
+    if any(step.deepenings for step in plan.steps):
+        refuse_by_train_mode(verification, teacher, examples_of(inputs))
     require(verification)
     dead = verification.dead
     if dead is None:

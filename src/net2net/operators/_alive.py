@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from net2net.analysis import Analysis
-from net2net.errors import FixedDimensionError, GrowthError, Net2NetWarning
+from net2net.errors import FixedDimensionError, GrowthError, warn
 from net2net.growth import Growth
 from net2net.width import WidthOptions, check_growth
 
@@ -92,14 +91,16 @@ def told(growth: Growth) -> Growth:
             f"no gradient reaches {_listed(found.idle)} on the example inputs, the teacher's own entries neither "
             "(saturated, detached, or not read by these inputs): the new ones don't learn either."
         )
+    if found.dead is None and not any(p.requires_grad for p in growth.student.parameters()):
+        notes.append(
+            "all parameters are frozen, the new ones too: nothing learns, and whether it could was not measured."
+        )
     for note in notes:
-        warnings.warn(note, Net2NetWarning, stacklevel=3)
+        warn(note)
     if (found.loudness or 0.0) > _LOUD:
-        warnings.warn(
+        warn(
             f"new entries get gradients {found.loudness:.0f} times as large as the old ones in their "
-            "tensor: the first steps may be rough. Use a longer ramp, or how='split'.",
-            Net2NetWarning,
-            stacklevel=3,
+            "tensor: the first steps may be rough. Use a longer ramp, or how='split'."
         )
     return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes)))
 

@@ -32,7 +32,8 @@ def as_deep(
     The student is the draft: its forward says what is read between which blocks, as far as it differs from the
     teacher's.
     """
-    inference, positions = analyze_examples(teacher, inputs[:1]).sites.inference, options.positions
+    analysis = analyze_examples(teacher, inputs[:1])
+    inference, positions = analysis.sites.inference, options.positions
     theirs = dict(student.named_modules())
     ways: list[list[dict[str, Depth]]] = []
     longer: set[str] = set()
@@ -58,7 +59,7 @@ def as_deep(
     for chosen, (choice, kernel) in product(wheres, choices or [({}, None)]):
         try:
             where = {**chosen, **choice}
-            made = deeper(teacher, where, inputs, replace(options, kernel=kernel), calibration, student)
+            made = deeper(analysis, where, inputs, replace(options, kernel=kernel), calibration, student)
         except GrowthError as error:
             refusal = refusal or error
             continue

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from net2net.analysis import Analysis, analyze_examples
+from net2net.analysis import Analysis, analyze, analyze_examples, unread_parts, with_notes
 from net2net.apply import grow_state
 from net2net.capture import (
     Example,
@@ -89,27 +89,38 @@ def deepen(
     options = DepthOptions(init, positions, kernel, seed)
     require_teacher(model, example_inputs)
     examples = examples_of(example_inputs, methods, model)
-    made = deeper(model, where, examples, options, calibration)
+    require_request(where, "where")
+    analysis = analyze_examples(model, examples[:1])
+    made = deeper(analysis, where, examples, options, calibration)
     growth = told(proved(model, made.student, made.plan, examples, made.known))
+    growth = replace(growth, plan=with_notes(growth.plan, _in_all_modes(analysis, examples)))
     warn_of_optimizers(model)
     return noted(compiled_alike(growth), *not_carried(model, made.plan))
 
 
+def _in_all_modes(analysis: Analysis, examples: tuple[Example, ...]) -> Analysis:
+    """The analysis, which is of the first example in eval mode; of every example and mode if it leaves something
+    unread."""
+    model = analysis.sites.model
+    return analyze(model, examples) if unread_parts(analysis) else analysis
+
+
 def deeper(
-    model: nn.Module,
+    analysis: Analysis,
     where: Where,
     examples: tuple[Example, ...],
     options: DepthOptions,
     calibration: Calibration | None = None,
     like: nn.Module | None = None,
 ) -> Made:
-    """What `deepen` makes, before its proof. `like` is a student that the user built: it is as deep, and may be wider.
+    """What `deepen` makes of a teacher, before its proof. The analysis is of the first example.
+
+    `like` is a student that the user built: it is as deep, and may be wider.
 
     Raises:
         GrowthError: as for `deepen`.
     """
-    require_request(where, "where")
-    analysis = analyze_examples(model, examples[:1])
+    model = analysis.sites.model
     designer = DepthDesigner(model, analysis, options, examples, calibration, like)
     stacks = find_stacks(analysis.sites.inference, model)
     left_out: dict[str, str] = {}

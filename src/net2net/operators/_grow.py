@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from net2net.analysis import Request
+from net2net.analysis import Request, analyze_examples
 from net2net.capture import Inputs, Methods, examples_of, require_request, require_teacher, unobserved
 from net2net.depth import DepthOptions, Kernel, Positions, Where
 from net2net.errors import OptionError
@@ -84,6 +84,8 @@ def grow(
     width, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, kernel, seed)
     require_teacher(model, example_inputs)
     require_request(sizes, "sizes")
-    made = deeper(model, where, examples_of(example_inputs, methods, model), depth, calibration)
+    require_request(where, "where")
+    examples = examples_of(example_inputs, methods, model)
+    made = deeper(analyze_examples(model, examples[:1]), where, examples, depth, calibration)
     plan = replace(made.plan, notes=(*made.plan.notes, *not_carried(model, made.plan)))
     return wider(model, sizes, example_inputs, width, methods, unread, made._replace(plan=plan))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from torch import nn
 
 from net2net.capture import lost, optimizers_in
-from net2net.errors import Net2NetWarning
+from net2net.errors import warn
 from net2net.plan import Plan
 
 
@@ -29,9 +27,7 @@ def warn_of_optimizers(model: nn.Module) -> None:
     """Warn of optimizers that are kept on the model: the student's have no state, and none of its new parameters."""
     names = optimizers_in(model)
     if names:
-        warnings.warn(
+        warn(
             f"{type(model).__name__} keeps optimizers ({', '.join(names)}): in the student they have no state, and no "
-            "parameter that is new. Make them anew; growth.optimizer(...) carries the state.",
-            Net2NetWarning,
-            stacklevel=4,
+            "parameter that is new. Make them anew; growth.optimizer(...) carries the state."
         )

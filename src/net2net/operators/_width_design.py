@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.capture import Stopped, capture
-from net2net.errors import CouplingError, GrowthError, Net2NetWarning, SizeError
+from net2net.errors import CouplingError, GrowthError, SizeError, warn
 from net2net.operators._largest import largest
 from net2net.operators._partners import partners
 from net2net.plan import Plan, TensorPlan
@@ -187,11 +186,9 @@ class _Fitting:
 def warn_of_twins(plan: Plan, options: WidthOptions) -> None:
     copies = [w.dimension for w in plan.widenings if w.units.has_copies]
     if copies and options.shares == "even" and options.noise is None:
-        warnings.warn(
+        warn(
             f"copies with even shares and no noise stay twins in training unless dropout separates them: {copies[:3]}. "
-            "Use shares='uneven' or noise='zero_sum', which are exact too.",
-            Net2NetWarning,
-            stacklevel=3,
+            "Use shares='uneven' or noise='zero_sum', which are exact too."
         )
 
 

@@ -74,6 +74,16 @@ def _by_atom(sites: list[Site]) -> dict[Atom, list[Site]]:
     return found
 
 
+def _viewed(value: Value) -> Value:
+    """What a value is a view of."""
+    while not value.is_state:
+        node = value.producer
+        if node is None or flow_of(node) is not Flow.PASS or len(node.inputs) != 1:
+            return value
+        value = node.inputs[0]
+    return value
+
+
 class Sites:
     """The contractions, reductions and normalisations of a network, by dimension."""
 
@@ -114,6 +124,31 @@ class Sites:
             if only_summed(self.inference, value, axis, atom) and self._alone(place, atom):
                 places.add(place)
         return places
+
+    def _measured_by(self, value: Value, atom: Atom) -> list[Value]:
+        """The stored weights that a buffer is multiplied with, and that is all that it is for: where these are 0 it may
+        be 0 too. So is the right vector of spectral norm, and power iteration keeps its zeros.
+
+        Raises:
+            NotPossible: the buffer holds constants of another kind, which new units have none of.
+        """
+        pairs = [
+            (a, b)
+            for s in self.contractions[atom]
+            if s.other is not None
+            for a, b in ((s.weight, s.other), (s.other, s.weight))
+        ]
+        others = [b[0] for a, b in pairs if (place := self.stored(*a, atom)) and place[0] == value.name]
+        summed = all(only_summed(self.inference, value, d, atom) for d in axes_with(self.inference, value, atom))
+        if not others or not summed or not all(other in self.inference.weights for other in others):
+            raise NotPossible(f"the buffer '{value.name}' holds constants, which new units have none of")
+        weights = [_viewed(other) for other in others]
+        if not all(weight.is_state for weight in weights):
+            raise NotPossible(
+                f"'{value.name}' measures a weight, as spectral norm does: its result would change with new or copied "
+                "rows, and so would the whole weight. Grow this layer without it, and put it on the student's layer"
+            )
+        return weights
 
     def _alone(self, place: Place, atom: Atom) -> bool:
         return only_summed(self.inference, self.inference.graph.state[place[0]], place[1], atom)
@@ -234,10 +269,12 @@ class Sites:
         Raises:
             NotPossible: they would change the function wherever they are silenced.
         """
+        silence = Silence(self.inference, atom)
         for value in self.inference.graph.state.values():
             if holds_constants(value) and axes_with(self.inference, value, atom):
-                raise NotPossible(f"the buffer '{value.name}' holds constants, which new units have none of")
-        silence = Silence(self.inference, atom)
+                for measured in self._measured_by(value, atom):
+                    silence.require(measured, "zero")
+                silence.require(value, "zero")
         for norm in self.normalisations[atom]:
             if resolve(norm.term) is not atom:
                 raise NotPossible(f"{norm.node.where} normalises over more than this dimension")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -28,7 +29,7 @@ def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> None:
     `node` is the teacher's operation of this layer, if it is in the graph: groups can only be read there.
     """
     if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
+        module.out_features, module.in_features = _shape(module)
     elif isinstance(module, nn.Bilinear):
         module.out_features, module.in1_features, module.in2_features = module.weight.shape
     elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
@@ -63,6 +64,13 @@ def update_layer(module: nn.Module, node: Node | None, sizes: NewSizes) -> None:
         _update_attention(module)
 
 
+def _shape(layer: nn.Linear | _ConvNd) -> torch.Size:
+    """The shape of a layer's weight; of what it is computed from where a hook keeps it, which has the old one still."""
+    if "weight" not in vars(layer):
+        return layer.weight.shape
+    return max((p for p in layer._parameters.values() if p is not None), key=lambda p: (p.dim(), p.numel())).shape
+
+
 def _update_attention(module: nn.MultiheadAttention) -> None:
     """The number of heads can't be read off the weights."""
     module.embed_dim = module.kdim = module.vdim = module.out_proj.weight.shape[0]
@@ -74,9 +82,9 @@ def _update_attention(module: nn.MultiheadAttention) -> None:
 def _update_convolution(module: _ConvNd, node: Node | None, sizes: NewSizes) -> None:
     if node is not None and node["groups"] > 1:
         x = node["input"]
-        channels = sizes.inference.of(x)[len(x.shape) - len(module.weight.shape) + 1]
+        channels = sizes.inference.of(x)[len(x.shape) - len(_shape(module)) + 1]
         module.groups = groups_of(channels, node["groups"], sizes)
-    first, second = module.weight.shape[:2]
+    first, second = _shape(module)[:2]
     if isinstance(module, _ConvTransposeNd):
         module.in_channels, module.out_channels = first, second * module.groups
     else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterable
 
 from torch import nn
 
-from net2net.errors import Net2NetWarning
+from net2net.errors import warn
 from net2net.growth import Growth
 
 _LOGGER = logging.getLogger("net2net")
@@ -36,8 +35,4 @@ def warn_of_late(steps: Iterable[int], last: int | None) -> None:
     """Warn of growths after the last step of a run."""
     late = sorted(step for step in steps if last is not None and last >= 0 and step > last)
     if late:
-        warnings.warn(
-            f"the run ends after step {last}: the growth after step {', '.join(map(str, late))} won't happen.",
-            Net2NetWarning,
-            stacklevel=3,
-        )
+        warn(f"the run ends after step {last}: the growth after step {', '.join(map(str, late))} won't happen.")

@@ -1,0 +1,47 @@
+"""A growth in depth that computes the same in eval mode and something else in train mode."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from torch import nn
+
+from net2net.capture import Example, capture, with_train_mode
+from net2net.errors import CaptureError, FixedDimensionError
+from net2net.proof import Verification
+
+
+def refuse_by_train_mode(verification: Verification, teacher: nn.Module, examples: Sequence[Example]) -> None:
+    """Name the operation that runs in train mode only, where a deeper student departs there and nowhere else.
+
+    Its places are those of the graph of eval mode, so nothing was known of what else reads them.
+
+    Raises:
+        FixedDimensionError: there is such an operation.
+    """
+    wrong = {name for name, error in verification.errors.items() if not error <= verification.tolerance}
+    if verification.passed or not wrong or not all(name.startswith("train/") for name in wrong):
+        return
+    where = _only_in_train_mode(teacher, next(e for e in examples if not e.train))
+    if where is not None:
+        raise FixedDimensionError(
+            "the deeper network computes the same in eval mode and something else in train mode: "
+            f"{where} runs in train mode only, and depends on what single layers give, or on how many there are, "
+            "as a penalty on them does. Grow with its weight at 0, and set it on the student, which then counts "
+            "its new layers too; or place new layers where it doesn't look."
+        )
+
+
+def _only_in_train_mode(model: nn.Module, example: Example) -> str | None:
+    """The first operation that a module runs in train mode and not, or not so often, in eval mode."""
+    try:
+        known = Counter((node.op, node.module) for node in capture(model, (example,)).nodes)
+        trained = [capture(model, (one,)) for one in with_train_mode(model, (example,))[1:]]
+    except CaptureError:
+        return None
+    for node in (node for one in trained for node in one.nodes):
+        known[node.op, node.module] -= 1
+        if known[node.op, node.module] < 0:
+            return node.where
+    return None
