@@ -27,35 +27,41 @@ class Distilled(nn.Module):
         return self.c(torch.cat([p, s, t], 1))
 
 
-class Heads(nn.Module):
-    """Queries, keys and values are cut into heads by one number."""
+class Encoder(nn.Module):
+    """In every layer heads times the size of a head is the stream."""
 
-    def __init__(self, width: int = 8, heads: int = 2) -> None:
+    def __init__(self, width: int = 8) -> None:
         super().__init__()
-        self.heads = heads
-        self.qk, self.v, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width), nn.Linear(width, 3)
+        self.layers = nn.Sequential(
+            *(nn.TransformerEncoderLayer(width, 2, 11, batch_first=True, dropout=0.0, norm_first=True) for _ in "ab")
+        )
+        self.start, self.end = nn.Linear(4, width), nn.Linear(width, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        q, k = (t.view(*t.shape[:-1], self.heads, -1).transpose(1, 2) for t in self.qk(x).chunk(2, -1))
-        v = self.v(x).view(*x.shape[:-1], self.heads, -1).transpose(1, 2)
-        y = (q @ k.mT).softmax(-1) @ v
-        return self.out(y.transpose(1, 2).flatten(2))
+        return self.end(self.layers(self.start(x)))
 
 
-@pytest.mark.parametrize("net, x", [(Distilled(), torch.randn(1, 3, 6, 6)), (Heads(), torch.randn(2, 5, 8))])
-def test_what_a_refusal_asks_for_works(net: nn.Module, x: torch.Tensor) -> None:
-    net, x = net.double(), x.double()
-    tied = 0
-    for dimension in net2net.analyze(net, x).growable():
-        try:
-            net2net.widen(net, {dimension.name: "2x"}, x)
-        except net2net.CouplingError as refusal:
-            found = re.search(r"it works: ask for (\{.*\})", str(refusal))
-            if found is None:
-                continue
-            tied += 1
-            student = net2net.widen(net, ast.literal_eval(found[1]), x).student
-            with torch.no_grad():
-                y = net(x)
-                assert float((student(x) - y).abs().max()) <= 1e-10 * float(y.abs().max())
-    assert tied or isinstance(net, Heads)
+HEAD_SIZES = {"layers.0.self_attn.head_size": 8, "layers.1.self_attn.head_size": 8}
+TIED: list[tuple[nn.Module, tuple[int, ...], str, int, dict[str, int]]] = [
+    (Distilled(), (1, 3, 6, 6), "a #1", 8, {"b #1": 8}),
+    (Distilled(), (1, 3, 6, 6), "b #2", 19, {"a #2": 19}),
+    (Encoder(), (2, 3, 4), "residual stream", 16, HEAD_SIZES),
+    (Encoder(), (2, 3, 4), "layers.1.self_attn.heads", 3, {"residual stream": 12, "layers.0.self_attn.heads": 3}),
+]
+
+
+@pytest.mark.parametrize("net, shape, name, size, more", TIED, ids=[f"{type(c[0]).__name__}-{c[2]}" for c in TIED])
+def test_what_a_refusal_asks_for_works(
+    net: nn.Module, shape: tuple[int, ...], name: str, size: int, more: dict[str, int]
+) -> None:
+    net, x = net.double(), torch.randn(shape, dtype=torch.float64)
+    with pytest.raises(net2net.CouplingError) as refusal:
+        net2net.widen(net, {name: size}, x)
+    found = re.search(r"it works: ask for (\{.*\})", str(refusal.value))
+    assert found is not None
+    request = ast.literal_eval(found[1])
+    assert request == {name: size} | more
+    student = net2net.widen(net, request, x).student
+    with torch.no_grad():
+        y = net(x)
+        assert float((student(x) - y).abs().max()) <= 1e-10 * float(y.abs().max())
