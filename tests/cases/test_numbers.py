@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import net2net
-from net2net.student import Setting
+from net2net.student import Fit, Setting, Verdict
 from support import agree, drawn, repeatable, trained
 
 
@@ -41,10 +41,36 @@ def test_coincident_numbers_stay() -> None:
 
 def test_a_guess_by_equality_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The old way, every number that equals a size that changes, turns the test above red."""
-    guess = lambda self, start: tuple(Setting(n, n.options[0]) for n in self.numbers)  # noqa: E731
+    guessed: list[Setting] = []
+
+    def guess(self: Fit, start: tuple[Setting, ...]) -> tuple[tuple[Setting, ...], Verdict]:
+        settings = tuple(Setting(n, n.options[0]) for n in self.numbers)
+        guessed.extend(settings)
+        return settings, self.judge(settings)
+
     monkeypatch.setattr("net2net.student.Fit.find", guess)
     with pytest.raises((AssertionError, net2net.GrowthError)):
         test_coincident_numbers_stay()
+    assert {s.number.place for s in guessed} == {"window", "patience"}
+
+
+class Recent(nn.Module):
+    """One number is its width and how many steps it looks back, which may be more than there are."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.width, self.a, self.b = width, nn.Linear(3, width), nn.Linear(width, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.a(x[:, -self.width :])).reshape(-1, self.width)
+        return self.b(h)
+
+
+def test_a_stretch_from_the_end_that_is_the_whole() -> None:
+    teacher = trained(Recent())
+    growth = net2net.widen(teacher, {"a": 13}, drawn(2, 5, 3))
+    assert growth.plan.changed == {"width": (8, 13)}
+    agree(teacher, growth.student, drawn(3, 7, 3))
 
 
 class Square(nn.Module):

@@ -92,7 +92,7 @@ def _other_places(before: Node, after: Node, sizes: NewSizes) -> str:
     if before.op not in STRETCHES:
         return ""
     dim = before["dim"] % len(before["self"].shape)
-    begins = [min(start + length if start < 0 else start, length) for start, length in (
+    begins = [min(max(start + length, 0) if start < 0 else start, length) for start, length in (
         (node.get("start") or 0, node["self"].shape[dim]) for node in (before, after)
     )]  # fmt: skip
     expected = sizes.position(sizes.inference.of(before["self"])[dim], begins[0])
