@@ -70,7 +70,7 @@ def grow_tensor(
     if plan.fill == "initial":
         assert initialiser is not None
         return initialiser(name).to(tensor)
-    tensor = tensor.detach()
+    tensor = plan.seen(tensor.detach())
 
     def read(rows: npt.NDArray[np.int64]) -> torch.Tensor:
         if len(rows) == (tensor.shape[0] if tensor.dim() else 1):

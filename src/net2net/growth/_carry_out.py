@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -71,7 +72,9 @@ def require_tensors(plan: Plan, state: Mapping[str, torch.Tensor]) -> None:
             raise StudentMismatchError(f"the plan needs a tensor '{source}', which this network doesn't have.")
         if tensor.fill != "source" or tensor.new:
             continue
-        for axis, (m, size) in enumerate(zip(tensor.axes, found.shape, strict=False)):
+        fits = tensor.view is not None and math.prod(tensor.view[0]) == found.numel()
+        sizes = tensor.seen(found).shape if fits else found.shape
+        for axis, (m, size) in enumerate(zip(tensor.axes, sizes, strict=False)):
             if (tensor.shape[axis] != size) if m is None else m.before != size:
                 raise StudentMismatchError(
                     f"'{source}' is {tuple(found.shape)} in this network, which is not what the plan was made for. "

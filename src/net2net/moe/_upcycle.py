@@ -12,6 +12,7 @@ from net2net.errors import OptionError, StudentMismatchError
 from net2net.growth import Growth, Known, carried_out, compiled_alike, proved
 from net2net.moe._change import Upcycling
 from net2net.moe._counts import Counts, Experts, Scores, requested
+from net2net.moe._dense import dense_made
 from net2net.moe._mixtures import Look, chosen_together, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
 from net2net.moe._stock import copied_tensors, freed, raised, set_copies, set_words
@@ -32,9 +33,14 @@ def upcycle(
     scores: Scores | None = None,
     cap: int = 3,
     noise: float = 1e-3,
+    top_k: int | None = None,
+    granularity: int = 1,
+    shared: bool = False,
     seed: int = 0,
 ) -> Growth:
     """Give mixtures of experts more experts, copies of their own, without changing what the network computes.
+
+    With `top_k` dense feed-forwards become mixtures instead (sparse upcycling): copies of them behind a new router.
 
     Args:
         model: the teacher. It is not changed.
@@ -50,7 +56,11 @@ def upcycle(
             number, and the first ones one more where that doesn't divide.
         cap: how many further replicas an expert gets at most, where `scores` say how many.
         noise: the bound of the noise on the bias by which copies are chosen, with "free" routing.
-        seed: of the draw of the second map, or of the noise.
+        top_k: makes feed-forwards into `MixtureOfExperts`, of which so many experts compute a token.
+        granularity: into how many parts the hidden units of a feed-forward are cut; each expert has one of them, and
+            `top_k` has to be a multiple.
+        shared: whether the feed-forward stays as an expert for every token, with half of the output.
+        seed: of the draw of the second map, of the noise, or of the new router.
 
     Returns:
         The growth: the replicas of an expert are equal, and differ from the first step on, as each has tokens of its
@@ -69,16 +79,27 @@ def upcycle(
         >>> growth = upcycle(teacher, "2x", torch.randn(5, 3))
         >>> growth.student[1].experts.routing, growth.verification.passed
         (ReplicaRouting(4 -> 8 experts, tokens of 8 features), True)
+        >>> dense = nn.Sequential(nn.Linear(3, 8), nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)))
+        >>> upcycle(dense, 8, torch.randn(5, 3), top_k=2).student[1].experts
+        StackedExperts(8 experts, 8 -> 16 -> 8)
     """
     if routing not in ROUTINGS:
         raise OptionError(f"routing={routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
     require_teacher(model, example_inputs)
     examples = examples_of(example_inputs, model=model)
+    if top_k is not None:
+        if routing != "replica" or scores is not None:
+            raise OptionError("top_k= makes feed-forwards into mixtures, which routing= and scores= don't go with.")
+        made = dense_made(model, experts, examples, top_k, granularity, shared, seed)
+        return compiled_alike(proved(model, made.student, made.plan, examples, made.known))
     seen = look(model, examples)
     found, unknown = seen.mixtures.found, seen.mixtures.unknown
     if not found:
         reasons = "; ".join(f"'{name}': {reason}" for name, reason in list(unknown.items())[:2])
-        raise OptionError(f"{type(model).__name__} has no mixture of experts that can be upcycled. {reasons}".rstrip())
+        raise OptionError(
+            f"{type(model).__name__} has no mixture of experts that can be upcycled"
+            f"{f': {reasons}' if reasons else ''}. With top_k= its dense feed-forwards become mixtures."
+        )
     counts = requested(seen.mixtures, experts, scores, cap)
     if routing == "replica":
         plan = _replica_plan(model, seen, counts, seed)

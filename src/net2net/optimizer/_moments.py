@@ -75,7 +75,7 @@ def grow_moment(tensor: torch.Tensor, steps: Sequence[TensorPlan], kind: Kind) -
     if result.dtype in (torch.float16, torch.bfloat16):
         result = result.float()  # round once, at the end
     for step in steps:
-        result = _grown(result, step, kind)
+        result = _grown(step.seen(result), step, kind)
     return result.to(tensor.dtype).contiguous()
 
 
@@ -179,6 +179,8 @@ def scales_of(before: tuple[int, ...], steps: Sequence[TensorPlan]) -> Scales:
             raise NotUniformError("it is new, so the teacher has no trajectory for it")
         if step.noise:
             raise NotUniformError("it has noise")
+        if step.view is not None:
+            raise NotUniformError("it is a stack of parts of the teacher's")
         weight, gradient = found.weight * step.scale, found.gradient / step.scale
         copies = []
         for k, m in enumerate(step.axes):

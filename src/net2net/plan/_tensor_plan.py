@@ -35,7 +35,8 @@ class TensorPlan:
     where it has another name there. `fill` says what is there before any axis grows: "source" its entries, "values"
     the numbers of `values` (stretched to the shape), "identity" the identity matrix or kernel, "initial" what the
     layer's own initialiser draws. `new` says that the teacher has no such tensor: `source` is then what it copies, or
-    its nearest relative. `blank` are rows with a meaning of their own, those of padding: draws are 0 there.
+    its nearest relative. `view` is a shape and an order of axes that the source is seen in before anything else: a
+    matrix as a stack of parts of it. `blank` are rows with a meaning of their own, those of padding: draws are 0 there.
     """
 
     shape: tuple[int, ...]
@@ -48,16 +49,21 @@ class TensorPlan:
     values: npt.NDArray[np.float64] | None = None
     new: bool = False
     blank: tuple[int, ...] = ()
+    view: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorPlan):
             return NotImplemented
-        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank")
+        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank", "view")
         mine, theirs = self.values, other.values
         same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
         return same and all(getattr(self, n) == getattr(other, n) for n in names)
 
     __hash__ = None  # type: ignore[assignment]
+
+    def seen(self, source: Any) -> Any:
+        """The teacher's tensor, in the shape and order that the plan sees it in."""
+        return source if self.view is None else source.reshape(self.view[0]).permute(self.view[1])
 
     @property
     def draws_initial(self) -> bool:
@@ -84,7 +90,10 @@ class TensorPlan:
     def data(self, store: Store) -> dict[str, Any]:
         """The plan of the tensor as JSON; its arrays go to the store."""
         return {
-            **{name: getattr(self, name) for name in ("shape", "scale", "offset", "source", "fill", "new", "blank")},
+            **{
+                name: getattr(self, name)
+                for name in ("shape", "scale", "offset", "source", "fill", "new", "blank", "view")
+            },
             "axes": [None if m is None else m.data(store) for m in self.axes],
             "noise": [asdict(n) for n in self.noise],
             "values": None if self.values is None else store(self.values),
@@ -97,6 +106,7 @@ class TensorPlan:
             "shape": tuple(data["shape"]),
             "axes": tuple(None if m is None else AxisMap.from_data(m, arrays) for m in data["axes"]),
             "blank": tuple(data.get("blank", ())),
+            "view": None if data.get("view") is None else tuple(map(tuple, data["view"])),
             "noise": tuple(Noise(**n) for n in data["noise"]),
             "values": None if data["values"] is None else arrays[data["values"]],
         }
