@@ -80,8 +80,8 @@ def upcycle(
         >>> growth.student[1].experts.routing, growth.verification.passed
         (ReplicaRouting(4 -> 8 experts, tokens of 8 features), True)
         >>> dense = nn.Sequential(nn.Linear(3, 8), nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8)))
-        >>> upcycle(dense, 8, torch.randn(5, 3), top_k=2).student[1].experts
-        StackedExperts(8 experts, 8 -> 16 -> 8)
+        >>> upcycle(dense, 8, torch.randn(5, 3), top_k=2).student[1].experts.up.shape
+        torch.Size([8, 16, 8])
     """
     if routing not in ROUTINGS:
         raise OptionError(f"routing={routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
