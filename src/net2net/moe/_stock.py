@@ -107,8 +107,8 @@ def _of_bias(gate: Gate, counts: Counts) -> float:
 def _known(mixture: Mixture, routing: str) -> Gate:
     if mixture.sources != mixture.size:
         raise OptionError(
-            f"'{mixture.name}' has replicas behind its router; routing='{routing}' makes copies in front of it. Use "
-            "routing='replica' again, or net2net.release_routing first."
+            f"'{mixture.name}' has replicas behind its router; routing='{routing}' makes copies in front of it. "
+            "routing='replica' gives it more of them."
         )
     if mixture.gate is None:
         raise OptionError(
