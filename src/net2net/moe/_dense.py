@@ -26,6 +26,9 @@ from net2net.plan import Arrays, AxisMap, Change, Plan, Preservation, Row, Store
 from net2net.proof import NewUnits
 
 
+View = tuple[tuple[int, ...], tuple[int, ...]]
+
+
 @change("mixing")
 @dataclass(frozen=True)
 class Mixing(Change):
@@ -174,8 +177,8 @@ def _tensors(
             continue
         pieces = model.get_submodule(name).get_parameter(product.weight).numel() // width // units
         first = product.start // units
-        view = ((width, pieces, units), (1, 2, 0)) if product.transposed else ((pieces, units, width), (0, 1, 2))
-        shape = (one.experts, units, width)
+        view: View = ((width, pieces, units), (1, 2, 0)) if product.transposed else ((pieces, units, width), (0, 1, 2))
+        shape: tuple[int, ...] = (one.experts, units, width)
         source = f"{name}.{product.weight}"
         yield f"{name}.experts.{role}", TensorPlan(shape, (along(first), None, None), source=source, view=view)
         if product.bias is not None:
@@ -217,10 +220,10 @@ def _tensors(
         for n, p in model.get_submodule(name).named_parameters():
             scale = 0.5 if n in outputs else 1.0
             gradient = np.full(p.shape[0], 0.5 / scale)
-            axes = (AxisMap(np.arange(p.shape[0]), gradient=gradient), *[None] * (p.dim() - 1))
-            if scale != 1.0:
-                axes = (replace(axes[0], factor=np.full(p.shape[0], scale)), *axes[1:])
-            yield f"{name}.shared.{n}", TensorPlan(tuple(p.shape), axes, source=f"{name}.{n}")
+            factor = None if scale == 1.0 else np.full(p.shape[0], scale)
+            along_rows = AxisMap(np.arange(p.shape[0]), factor=factor, gradient=gradient)
+            rest = [None] * (p.dim() - 1)
+            yield f"{name}.shared.{n}", TensorPlan(tuple(p.shape), (along_rows, *rest), source=f"{name}.{n}")
 
 
 def _made(model: nn.Module, plan: Plan, found: dict[str, FeedForward], float32: bool) -> Made:
