@@ -25,7 +25,6 @@ from net2net.operators import Made, replays
 from net2net.plan import Arrays, AxisMap, Change, Plan, Preservation, Row, Store, TensorPlan, change
 from net2net.proof import NewUnits
 
-
 View = tuple[tuple[int, ...], tuple[int, ...]]
 
 
