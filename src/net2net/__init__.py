@@ -26,7 +26,7 @@ from net2net.errors import (
 )
 from net2net.growth import Growth, Twins, twins
 from net2net.huggingface import grow_checkpoint
-from net2net.moe import balance_experts, expert_scores, upcycle
+from net2net.moe import balance_experts, expert_scores, release_routing, upcycle
 from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
 from net2net.plan import Plan
@@ -66,6 +66,7 @@ __all__ = [
     "register_how",
     "register_optimizer",
     "register_rule",
+    "release_routing",
     "replay",
     "transfer",
     "twins",

@@ -3,6 +3,7 @@
 from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
 from net2net.moe._gate import Gate
 from net2net.moe._mixtures import Mixture, Mixtures, mixtures
+from net2net.moe._release import release_routing
 from net2net.moe._routing import ReplicaExperts, ReplicaRouting, ReplicatedExpert, balance_experts
 from net2net.moe._scores import expert_scores
 from net2net.moe._upcycle import upcycle
@@ -20,5 +21,6 @@ __all__ = [
     "balance_experts",
     "expert_scores",
     "mixtures",
+    "release_routing",
     "upcycle",
 ]

@@ -60,8 +60,8 @@ class Upcycling(Change):
         """What parts the copies of an expert."""
         if self.routing == "replica":
             return "replicas of an expert are equal, and training parts them: each has tokens of its own"
-        if self.routing == "free":
-            return "copies of an expert differ by noise in the router: they part where it chooses one and not the other"
+        if self.routing in ("free", "released"):
+            return "copies of an expert differ in the router: they part where it chooses one and not the other"
         if self.uneven:
             return "copies of an expert have unequal shares of its output: training parts them"
         return "copies of an expert get the same tokens and the same gradients: they stay twins"
