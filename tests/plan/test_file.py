@@ -11,6 +11,8 @@ import net2net
 from net2net.apply import grow_state
 from support import X, from_zoo, mlp
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 @pytest.mark.parametrize("options", [{}, {"how": "split", "noise": "zero_sum"}, {"how": "pair"}])
 def test_a_plan_survives_the_disk(tmp_path: Path, options: dict[str, str]) -> None:
