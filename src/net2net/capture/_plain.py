@@ -13,6 +13,8 @@ from torch.distributions import Distribution
 
 from net2net.capture._compiled import uncompiled
 
+_GROUPED = "_meta_grouped_mm_common"  # later than torch 2.6
+
 
 @contextlib.contextmanager
 def plain_operations() -> Iterator[None]:
@@ -30,7 +32,7 @@ def plain_operations() -> Iterator[None]:
             uncompiled(),
             _replaced(nn.modules.transformer, "_detect_is_causal_mask", _as_said),
             _replaced(Distribution, "_validate_args", unchecked),  # also where a call asks for checks
-            _replaced(shapes, "_meta_grouped_mm_common", _grouped_shape),
+            _replaced(shapes, _GROUPED, _grouped_shape) if hasattr(shapes, _GROUPED) else contextlib.nullcontext(),
         ):
             yield
     finally:
