@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test sweep bench models families lint clean
+.PHONY: demo test oldest sweep bench models families lint clean
 .DEFAULT_GOAL := test
 
 .venv/ready: pyproject.toml constraints.txt
@@ -17,6 +17,12 @@ demo: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# The oldest torch that pyproject.toml claims, on plans and the public contract.
+oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check torch==2.6.0 pytest transformers --editable .
+	.venv-oldest/bin/python -m pytest tests/plan/test_file.py tests/plan/test_saved.py tests/plan/test_noise.py tests/test_contract.py
 
 sweep: .venv/ready
 	$(BIN)/python -m pytest -n $(JOBS) -m sweep
