@@ -12,6 +12,8 @@ from torch import Tensor, nn
 import net2net
 from net2net.contracts import OptimizerContract, RuleContract
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 
 @torch.library.custom_op("net2net_tests::shifted_gelu", mutates_args=())
 def shifted_gelu(x: Tensor, shift: Tensor) -> Tensor:

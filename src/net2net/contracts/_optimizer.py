@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from net2net.contracts._measure import called, furthest, trained_alike
+from net2net.errors import Net2NetWarning
 from net2net.growth import Growth
 from net2net.operators import widen
 
@@ -101,7 +103,10 @@ class OptimizerContract:
         teacher = trained_alike(self.network())
         optimizer = self.optimizer(teacher.parameters())
         self._train(teacher, optimizer)
-        return teacher, optimizer, widen(teacher, {"0": "2x"}, self._batch(0), how="split", shares="even")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Net2NetWarning)  # copies are twins here on purpose
+            growth = widen(teacher, {"0": "2x"}, self._batch(0), how="split", shares="even")
+        return teacher, optimizer, growth
 
     def _batch(self, step: int) -> torch.Tensor:
         torch.manual_seed(step)
