@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
+from net2net.capture import examples_of, with_train_mode
 from net2net.errors import CouplingError, FixedDimensionError, Net2NetWarning, OptionError, SizeError, VerificationError
 from support import refused
 
@@ -308,7 +309,7 @@ def test_zeros_that_hide_a_wrong_growth_are_drawn(bias: float, monkeypatch: pyte
         return result
 
     fresh = ZeroLast(bias).double()
-    for module in ("widening", "_replay"):
+    for module in ("operators._widen", "growth._carry_out"):
         monkeypatch.setattr(f"net2net.{module}.grow_state", spoilt)
     with torch.no_grad():
         fresh.a.bias.fill_(1.0)
@@ -345,3 +346,109 @@ def test_nothing_is_warned_of_where_all_is_read() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Net2NetWarning)
         net2net.widen(TwoTasks().double(), {"body": 12}, X)
+
+
+class Shaped(nn.Module):
+    """Two layers, with something between them that depends on the mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.other, self.head = nn.Linear(4, 8), nn.Linear(4, 8), nn.Linear(8, 3)
+        self.register_buffer("mean", torch.zeros(1, 8))
+        self.scale = torch.tensor([0.5, 1.5])
+
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        return h
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.body(x)) + torch.relu(self.other(x))
+        return self.head(self.between(h, x))
+
+
+class UnreadShape(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        h = F.dropout(h, 0.1, training=self.training)
+        if self.training:
+            h.unsqueeze(1).squeeze(1)
+        return h * self.scale[0]
+
+
+class OtherNumber(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        return h.unsqueeze(1).squeeze(1) * 2.0 if self.training else h.mul(3.0).view(5, 8)
+
+
+class OtherArgument(Shaped):
+    """The same operations, but for a number."""
+
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            h.squeeze(0)
+        return h * (2.0 if self.training else 3.0)
+
+
+class OtherConstant(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            h.squeeze(0)
+        return h * torch.tensor([1.0, 2.0 if self.training else 3.0]).repeat(4)
+
+
+class OtherParameter(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            h.squeeze(0)
+        return h + (self.body if self.training else self.other)(x)
+
+
+class OtherHeldTensor(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            h.squeeze(0)
+        return h * self.scale[1 if self.training else 0]
+
+
+class OtherBuffer(Shaped):
+    """What is left in a buffer is no part of the result."""
+
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = h.mean(0, keepdim=True)
+        return h
+
+
+class WrittenBuffer(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean.copy_(h.mean(0, keepdim=True))
+        return h
+
+
+class ReadNumber(Shaped):
+    """A size that is read out of a tensor: which tensor can't be told."""
+
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            h.squeeze(0)
+        return h[: int((x[0] > (0 if self.training else 9)).sum())]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [
+        (Shaped, 1), (UnreadShape, 1), (OtherNumber, 2), (OtherArgument, 2), (OtherConstant, 2), (OtherParameter, 2),
+        (OtherHeldTensor, 2), (OtherBuffer, 2), (WrittenBuffer, 2), (ReadNumber, 2),
+    ],
+)  # fmt: skip
+def test_train_mode_is_captured_where_it_runs_another_function(kind: type[Shaped], count: int) -> None:
+    assert len(with_train_mode(kind().double(), examples_of(X))) == count
+
+
+def test_a_shape_that_nothing_reads_costs_no_capture_and_is_proved_in_both_modes() -> None:
+    net = UnreadShape().double()
+    growth = net2net.widen(net, {"body": 12}, X)
+    assert {k.split("/")[0] for k in growth.verification.errors} == {"eval", "train"}
+    for model in (net, growth.student):
+        model.eval()
+    assert relative(net(X), growth.student(X)) <= 1e-10
+    learns(growth.student, X)

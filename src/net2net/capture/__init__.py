@@ -17,7 +17,7 @@ from net2net.capture._graph import Graph, Node, Value
 from net2net.capture._held import optimizers_in
 from net2net.capture._kept import kept_tensors
 from net2net.capture._marks import carry, lost
-from net2net.capture._modes import as_called, with_train_mode
+from net2net.capture._modes import as_called
 from net2net.capture._observers import unobserved
 from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
@@ -26,6 +26,7 @@ from net2net.capture._record import Stopped, record
 from net2net.capture._signature import named_outputs
 from net2net.capture._steady import steady
 from net2net.capture._structure import structural_copy
+from net2net.capture._train_mode import with_train_mode
 from net2net.capture._unknown import UnknownSize
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The graph of what a model runs, recorded on tensors without memory: as `capture` finds it, in a tenth of the time.
 
-What a recording lacks is which tensors are the model's own: it tells what a draft of a student computes, operation by
-operation and shape by shape, and infers nothing.
+A recording tells what a draft of a student computes, operation by operation and shape by shape, and whether a model
+computes another function in train mode than in eval mode. It knows the model's own tensors by name, not by entries.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from net2net.capture._examples import Example, Inputs, examples_of
 from net2net.capture._export import without_dropout
 from net2net.capture._fake import without_memory
-from net2net.capture._graph import Graph, Node, Value, connected, without_unread
+from net2net.capture._graph import Graph, Kind, Node, Value, connected, without_unread
+from net2net.capture._kept import entries_of, kept_tensors
 from net2net.capture._merge import merged
 from net2net.capture._modes import prepared
 from net2net.capture._plain import plain_operations
@@ -61,22 +62,40 @@ def record(model: nn.Module, inputs: Inputs) -> Graph:
         Stopped: its forward doesn't run like this.
     """
     examples = examples_of(inputs)
-    return merged(examples, [_recorded(model, example) for example in examples])
+    return merged(examples, [_graph(*_run(model, example)[:2]) for example in examples])
 
 
-def _recorded(model: nn.Module, example: Example) -> Graph:
+def record_effects(model: nn.Module, example: Example) -> Graph:
+    """What `model` runs on an example; what it leaves in its own tensors and attributes is among the outputs.
+
+    Raises:
+        Stopped: its forward doesn't run like this.
+    """
+    nodes, outputs, left = _run(model, example)
+    return _graph(nodes, outputs | left)
+
+
+def _graph(nodes: list[Node], outputs: dict[str, Value]) -> Graph:
+    return Graph(without_unread(nodes, set(outputs.values())), {}, [], outputs, {}, False, set())
+
+
+def _run(model: nn.Module, example: Example) -> tuple[list[Node], dict[str, Value], dict[str, Value]]:
+    """The operations, what is given back, and what is left in the model's own tensors and attributes."""
     copy = prepared(without_memory(model), example)
-    tensors = [*copy.parameters(), *copy.buffers()]
-    mode = next((t.fake_mode for t in tensors if isinstance(t, FakeTensor)), None) or FakeTensorMode()
+    own = _own_tensors(copy)
+    mode = next((t.fake_mode for t, _ in own.values() if isinstance(t, FakeTensor)), None) or FakeTensorMode()
     mode.allow_non_fake_inputs = True
     mode.shape_env = ShapeEnv()  # names sizes that depend on values; those of the inputs stay numbers
-    device = next((t.device for t in tensors), torch.device("cpu"))
+    device = next((t.device for t, kind in own.values() if kind != "constant"), torch.device("cpu"))
     args, kwargs = pytree.tree_map_only(
         torch.Tensor, lambda t: mode.from_tensor(t.detach().to(device)), (example.args, example.kwargs)
     )
-    recorder = _Recorder()
-    for parameter in copy.parameters():
-        recorder.value(parameter).kind = "parameter"
+    recorder = _Recorder({entries_of(t): name for name, (t, _) in own.items() if not isinstance(t, FakeTensor)})
+    given = enumerate(leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor))
+    named: dict[str, tuple[torch.Tensor, Kind]] = {f"input {k}": (leaf, "input") for k, leaf in given}
+    for name, (tensor, kind) in (named | own).items():
+        value = recorder.value(tensor)
+        value.name, value.kind = name, kind
     with contextlib.ExitStack() as stack:
         stack.enter_context(silent())
         stack.enter_context(mode)
@@ -93,8 +112,19 @@ def _recorded(model: nn.Module, example: Example) -> Graph:
             raise Stopped(error, module_of(error.__traceback__, paths), len(recorder.nodes)) from error
     leaves = named_outputs(result)
     outputs = {name: recorder.value(leaf) for name, leaf in leaves.items() if isinstance(leaf, torch.Tensor)}
-    nodes = without_unread(recorder.nodes, set(outputs.values()))
-    return Graph(nodes, {}, [], outputs, {}, False, set())
+    left = {
+        f"{name} afterwards": recorder.value(tensor)
+        for name, (tensor, _) in _own_tensors(copy).items()
+        if isinstance(tensor, FakeTensor) and own.get(name, (None,))[0] is not tensor
+    }
+    return recorder.nodes, outputs, left
+
+
+def _own_tensors(model: nn.Module) -> dict[str, tuple[torch.Tensor, Kind]]:
+    """The tensors of a model by name: parameters, buffers, and, as constants, what its attributes hold."""
+    found: dict[str, tuple[torch.Tensor, Kind]] = {n: (t, "parameter") for n, t in model.named_parameters()}
+    found |= {name: (tensor, "buffer") for name, tensor in model.named_buffers()}
+    return found | {name: (tensor, "constant") for name, tensor in kept_tensors(model).items()}
 
 
 @contextlib.contextmanager
@@ -116,10 +146,11 @@ class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]  # torch's cl
     Three classes of modes may stand in that place; this is one of them in name only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: dict[object, str]) -> None:
         TorchDispatchMode.__init__(self, _dispatch_key=torch._C.DispatchKey.PreDispatch)  # type: ignore[no-untyped-call]  # as above
         self.nodes: list[Node] = []
         self.sizes = Sizes()
+        self.held = held  # names of tensors with memory, by their entries
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -137,12 +168,16 @@ class _Recorder(SchemaCheckMode):  # type: ignore[no-untyped-call]  # torch's cl
         return known or self._new(tensor)
 
     def _new(self, tensor: torch.Tensor) -> Value:
-        is_fake = isinstance(tensor, FakeTensor)
+        if not isinstance(tensor, FakeTensor):
+            return self._constant(tensor)
+        value = Value("", self.sizes.shape(tensor), tensor.dtype, "computed")
+        setattr(tensor, _VALUE, value)  # on itself: torch makes others of tensors that somebody else holds
+        return value
+
+    def _constant(self, tensor: torch.Tensor) -> Value:
         number = None
-        if not is_fake and tensor.numel() == 1 and tensor.device.type != "meta":
+        if tensor.numel() == 1 and tensor.device.type != "meta":
             with unset_fake_temporarily():
                 number = float(tensor)
-        value = Value("", self.sizes.shape(tensor), tensor.dtype, "computed", number)
-        if is_fake:  # on the tensor itself: torch makes others of tensors that somebody else holds
-            setattr(tensor, _VALUE, value)
-        return value
+        name = self.held.get(entries_of(tensor), "")
+        return Value(name, tuple(tensor.shape), tensor.dtype, "constant", number, tensor)
