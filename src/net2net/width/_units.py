@@ -66,6 +66,7 @@ class How:
 
 
 _HOWS: dict[str, How] = {}
+_OWN: frozenset[str] = frozenset()  # those below, once they are registered
 
 
 def register_how(
@@ -87,7 +88,7 @@ def register_how(
         A decorator of a function from a request to the map of the units: which old unit each copies, with what share.
 
     Raises:
-        OptionError: the name is taken.
+        OptionError: the name is one of the library's own. One of yours is replaced.
 
     Example:
         >>> import torch, net2net
@@ -100,8 +101,8 @@ def register_how(
         >>> growth.plan.widenings[0].units.source[-2:], growth.verification.passed
         (array([0, 0]), True)
     """
-    if name in _HOWS:
-        raise OptionError(f"how={name!r} is registered already; use another name.")
+    if name in _OWN:
+        raise OptionError(f"how={name!r} is the library's own; use another name.")
 
     def register(make: Callable[[UnitRequest], UnitMap]) -> Callable[[UnitRequest], UnitMap]:
         _HOWS[name] = How(name, make, copies, zeros, cancels, fill, preserves)
@@ -161,6 +162,9 @@ def _pairs(request: UnitRequest) -> UnitMap:
     partner = np.full(request.after, -1)
     partner[request.before + half : request.before + 2 * half] = np.arange(request.before, request.before + half)
     return UnitMap(_new(request).source, None, partner)
+
+
+_OWN = frozenset(_HOWS)
 
 
 def even_shares(source: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
