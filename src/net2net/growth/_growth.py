@@ -154,7 +154,7 @@ class Growth:
         require_module(teacher, "the network to replay on")
         require_weights(teacher)
         require_same(self.teacher, teacher)
-        return _replayed(self, teacher)
+        return _replayed(self, teacher, self.student, self.inputs)
 
     def ema(self, averaged: Any) -> Any:
         """An average of the teacher's weights, as an average of the student's: the same plan on its weights.
@@ -205,10 +205,10 @@ def proved(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, k
 
 
 @unobserved
-def _replayed(growth: Growth, teacher: nn.Module) -> Growth:
-    student = carried_out(growth.plan, teacher, growth.student)
-    result = proved(teacher, student, growth.plan, growth.inputs, growth.known)
-    compile_again(growth.student, student, {})
+def _replayed(growth: Growth, teacher: nn.Module, like: nn.Module, inputs: Inputs) -> Growth:
+    student = carried_out(growth.plan, teacher, like)
+    result = proved(teacher, student, growth.plan, inputs, growth.known)
+    compile_again(like, student, {})
     return result
 
 
