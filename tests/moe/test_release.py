@@ -41,6 +41,8 @@ def test_what_cannot_be_released_is_refused() -> None:
     growth = net2net.release_routing(net2net.upcycle(teacher, 2.0, tokens()).student, tokens())
     with pytest.raises(net2net.OptionError, match="release each by itself"):
         net2net.replay(growth.plan, growth.teacher, tokens())
+    with pytest.raises(net2net.OptionError, match="release each by itself"):
+        growth.replay(growth.teacher)
 
 
 def test_a_model_of_transformers_loads_into_its_class_again() -> None:

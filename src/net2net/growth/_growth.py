@@ -154,6 +154,7 @@ class Growth:
         require_module(teacher, "the network to replay on")
         require_weights(teacher)
         require_same(self.teacher, teacher)
+        self.plan.require_replayable()
         return _replayed(self, teacher, self.student, self.inputs)
 
     def ema(self, averaged: Any) -> Any:

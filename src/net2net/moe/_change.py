@@ -56,6 +56,12 @@ class Upcycling(Change):
         text = "copies of one expert are chosen instead of different ones"
         return text if self.together is None else f"{text} for {self.together:.1%} of the tokens of {self.experts}"
 
+    def bound_to(self) -> str:
+        """Why the change can't be replayed on another network."""
+        if self.routing != "released":
+            return ""
+        return "a plan of release_routing holds the rows of one network's router; release each by itself."
+
     def symmetry(self) -> str:
         """What parts the copies of an expert."""
         if self.routing == "replica":

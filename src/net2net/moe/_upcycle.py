@@ -155,10 +155,6 @@ def upcycled_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) 
     found = seen.mixtures.found
     for change in plan.changes:
         assert isinstance(change, Upcycling)
-        if change.routing == "released":
-            raise OptionError(
-                "a plan of release_routing holds the rows of one network's router; release each by itself."
-            )
         size = found[change.experts].size if change.experts in found else None
         if size != change.before:
             has = "has no such mixture" if size is None else f"has {size}"

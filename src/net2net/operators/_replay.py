@@ -40,6 +40,7 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
         Linear(in_features=4, out_features=12, bias=True)
     """
     require_kind(plan, Plan, "the plan", "a Plan: growth.plan, or Plan.load(path)")
+    plan.require_replayable()
     require_teacher(teacher, example_inputs)
     examples = examples_of(example_inputs, methods, teacher)
     made: Made | None = None

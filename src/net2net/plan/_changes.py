@@ -44,6 +44,10 @@ class Change:
         """Why the change doesn't preserve the function; empty where it does."""
         return ""
 
+    def bound_to(self) -> str:
+        """Why the change can't be replayed on another network; empty where it can."""
+        return ""
+
     def symmetry(self) -> str:
         """What parts copies, or that nothing does; empty where the tensors of the plan say it."""
         return ""

@@ -64,6 +64,16 @@ class Plan:
         """Whether some new entries are what a layer's own initialiser draws."""
         return any(tensor.draws_initial for tensor in self.tensors.values())
 
+    def require_replayable(self) -> None:
+        """Raise if the plan was made for one network only.
+
+        Raises:
+            OptionError: it was.
+        """
+        for reason in (c.bound_to() for step in self.steps for c in step.changes):
+            if reason:
+                raise OptionError(reason)
+
     def after(self, earlier: Plan) -> Plan:
         """One plan for two growths, `earlier` and then this one."""
         first = earlier if self.earlier is None else self.earlier.after(earlier)
