@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,7 @@ import torch
 
 from net2net.apply._draws import uniform
 from net2net.apply._pieces import bounds, pieces
+from net2net.apply._threads import in_threads
 from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, TensorPlan
 
 # Gives the values that a layer's own initialiser would put in a tensor of the student.
@@ -47,8 +47,7 @@ def grow_state(
 
     if initialiser is not None:  # initialisers draw from the global random state
         return {name: grown(name) for name in names}
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return dict(zip(names, pool.map(grown, names), strict=True))
+    return dict(zip(names, in_threads(grown, names), strict=True))
 
 
 def grow_tensor(

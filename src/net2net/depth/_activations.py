@@ -23,7 +23,6 @@ _MODULES: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
     "aten.hardswish": (nn.Hardswish, ()),
     "aten.leaky_relu": (nn.LeakyReLU, ("negative_slope",)),
     "aten.hardtanh": (nn.Hardtanh, ("min_val", "max_val")),
-    "aten.abs": (nn.ReLU, ()),
 }
 
 
@@ -67,7 +66,7 @@ def odd_slope(activation: Function) -> float | None:
 def as_module(node: Node) -> nn.Module | None:
     """A torch module that computes what the node's activation computes, if there is one."""
     found = _MODULES.get(base_name(node.op))
-    if found is None or base_name(node.op) == "aten.abs":
+    if found is None:
         return None
     make, names = found
     return partial(make, **{n: node[n] for n in names if n in node.arguments})()

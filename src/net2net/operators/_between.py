@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,13 +96,10 @@ def _size(term: Term, known: Mapping[Atom, int]) -> int:
 
 
 def _the_one(term: Term, atom: Atom, after: int, known: Mapping[Atom, int], where: str) -> int:
-    """The size of the only unknown atom: the axis grows with it one way or the other, so try."""
-    for candidate in range(1, after + 1):
-        found = _size(term, {**known, atom: candidate})
-        if found == after:
-            return candidate
-        if found > after:
-            break
+    """The size of the only unknown atom: the axis grows with it, so halve the range that it can be in."""
+    found = bisect_left(range(1, after + 1), after, key=lambda candidate: _size(term, {**known, atom: candidate})) + 1
+    if _size(term, {**known, atom: found}) == after:
+        return found
     raise StudentMismatchError(f"no size of one dimension gives the student's {after} at {where}.")
 
 
