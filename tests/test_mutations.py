@@ -288,7 +288,7 @@ def test_verification_catches(mutation: Mutation, monkeypatch: Patch) -> None:
     with pytest.raises(net2net.VerificationError, match="is not returned") as caught:
         mutation.grow()
     if mutation.departs:
-        assert f"departs is '{mutation.departs}'" in str(caught.value)
+        assert f"diverges is '{mutation.departs}'" in str(caught.value)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import importlib
 import warnings
-from typing import Any
+from typing import Any as _Any
 
 from net2net import nexus as nexus
 from net2net import training as training
@@ -87,7 +87,7 @@ _MOVED = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _Any:
     """An old module of the root, as the room that has its names now."""
     if name not in _MOVED:
         raise AttributeError(f"module 'net2net' has no attribute '{name}'")

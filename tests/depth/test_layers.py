@@ -167,7 +167,8 @@ def test_frozen_parameters_stay_frozen(activation: Activation, norm: bool) -> No
     teacher[0].weight.requires_grad_(False)
     if norm:
         teacher[1].requires_grad_(False)
-    found = parameters(exact(teacher, {"0": 1}, X).student)
+    with pytest.warns(net2net.Net2NetWarning, match="frozen layers"):
+        found = parameters(exact(teacher, {"0": 1}, X).student)
     frozen = {name for name, parameter in found.items() if not parameter.requires_grad}
     assert {"0.weight", *(("1.weight", "1.bias") if norm else ())} <= frozen
     last = str(max(int(name.partition(".")[0]) for name in found))
