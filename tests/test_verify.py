@@ -93,7 +93,7 @@ def test_the_first_module_that_departs_is_named() -> None:
         student[2].weight[0, 0] += 1e-3
     report = net2net.verify(teacher, student, X)
     assert not report.passed and report.departs == "2"
-    assert "FAILED" in str(report) and "departs: 2" in str(report)
+    assert "FAILED" in str(report) and "diverges: 2" in str(report)
 
 
 def test_the_tolerance_follows_the_dtype() -> None:
