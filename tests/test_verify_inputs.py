@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -109,3 +110,16 @@ def test_a_branch_that_is_taken_seldom_is_compared() -> None:
     half, none = torch.full((4,), 0.99), torch.zeros(4)
     examples = torch.stack([torch.cat([half, none]), torch.cat([none, half])])  # far below the sum of the other branch
     assert not net2net.verify(Seldom(2.0), Seldom(3.0), examples).passed
+
+
+def test_what_is_measured_does_not_depend_on_how_long_it_takes() -> None:
+    """How many inputs are tried is counted by the work of a forward: a slow machine proves as much as a fast one."""
+
+    def slow(x: Tensor) -> Tensor:
+        time.sleep(0.05)
+        return x.amax(-1)
+
+    inputs = torch.randn(4, 3)
+    _, quickly = compared(Noted(lambda x: x.amax(-1)), inputs)
+    _, slowly = compared(Noted(slow), inputs)
+    assert quickly == slowly > 40

@@ -144,9 +144,13 @@ def test_without_a_name_for_k_it_is_refused() -> None:
 
 
 def test_free_routing_of_one_expert_per_token_is_the_teacher_s_but_for_near_ties() -> None:
-    growth = net2net.upcycle(network("list", Rule(), 8, 1), 2.0, tokens(), routing="free")
-    assert growth.verification.max_relative_error < 1e-10
-    assert growth.plan.preserves == "approximate"
+    teacher = network("list", Rule(), 8, 1)
+    growth = net2net.upcycle(teacher, 2.0, tokens(), routing="free")
+    assert growth.plan.preserves == "approximate" and error(teacher, growth.student, tokens()) <= 1e-10
+    many = torch.randn(4096, 1, 4, dtype=torch.float64)
+    with torch.no_grad():
+        apart = (teacher(many) - growth.student(many)).abs().flatten(1).amax(1) > 1e-10
+    assert 0 < float(apart.double().mean()) < 0.01  # the noise on a copy's choice decides a near tie
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,19 @@ def test_other_networks_are_refused() -> None:
     refused(wrong, lambda: net2net.replay(wider.plan, shorter, X), "'2.weight'", "(3, 8)", "grow this one")
     ghost = replace(wider.plan, tensors={**wider.plan.tensors, "9.weight": wider.plan.tensors["2.weight"]})
     refused(wrong, lambda: net2net.replay(ghost, mlp(), X), "'9.weight'")
+
+
+@pytest.mark.parametrize("widths", [(4, 6, 6, 5, 2), (4, 6, 5, 2), (4, 9, 9, 5, 2)], ids=["deeper", "alike", "both"])
+def test_a_transfer_from_disk_makes_the_same_student(widths: tuple[int, ...], tmp_path: Path) -> None:
+    def made(sizes: tuple[int, ...]) -> nn.Module:
+        layers = [m for a, b in pairwise(sizes) for m in (nn.Linear(a, b), nn.ReLU())]
+        return nn.Sequential(*layers[:-1]).double()
+
+    torch.manual_seed(0)
+    teacher, student, x = made((4, 6, 5, 2)), made(widths), torch.randn(7, 4, dtype=torch.float64)
+    plan = net2net.transfer(teacher, student, x).plan
+    assert all(step.changes for step in plan.steps) or widths == (4, 6, 5, 2)  # no step in which nothing grows
+    plan.save(tmp_path / "plan.safetensors")
+    again = net2net.replay(net2net.Plan.load(tmp_path / "plan.safetensors"), teacher, x)
+    assert equal_states(state(again.student), state(student))
+    assert torch.allclose(student(x), teacher(x), rtol=0, atol=1e-12)

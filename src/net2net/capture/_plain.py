@@ -46,7 +46,8 @@ def _as_said(mask: torch.Tensor | None, is_causal: bool | None = None, size: int
 def _grouped_shape(
     a: torch.Tensor, b: torch.Tensor, *scales: Any, offs: Any = None, out_dtype: Any = None, **others: Any
 ) -> torch.Tensor:
-    made: torch.Tensor = shapes._create_grouped_mm_output_tensor(a, b, offs, out_dtype)  # type: ignore[no-untyped-call]
+    create: Any = shapes._create_grouped_mm_output_tensor  # private, and without types
+    made: torch.Tensor = create(a, b, offs, out_dtype)
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from net2net.growth import Growth
 from net2net.operators import widen
 
 
-class OptimizerContract:
+class OptimizerContract(ABC):
     """The tests of one optimizer. Give `optimizer`; set `follows` where `register_optimizer` was given `rates`.
 
     Example:
@@ -31,9 +32,9 @@ class OptimizerContract:
     follows: ClassVar[bool] = False
     steps: ClassVar[int] = 5
 
+    @abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
         """The optimizer, on these parameters."""
-        raise NotImplementedError
 
     def network(self) -> nn.Module:
         """A small network whose dimension "0" is grown; replace it for an optimizer that needs another."""
@@ -120,6 +121,6 @@ class OptimizerContract:
             outputs.append(y.detach())
             optimizer.zero_grad()
             target = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).reshape(y.shape)
-            (y - target).square().mean().backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward((y - target).square().mean())
             optimizer.step()
         return outputs

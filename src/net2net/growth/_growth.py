@@ -18,6 +18,7 @@ from net2net.growth._prove import prove
 from net2net.growth._summary import in_words
 from net2net.growth._twins import Twins, closest_copies, twins_table
 from net2net.optimizer import RAMP_STEPS, grow_optimizer, grow_scheduler, has_ended, require_ramp, student_groups
+from net2net.optimizer import ramp as start_ramp
 from net2net.plan import Plan
 from net2net.proof import Verification
 
@@ -91,8 +92,6 @@ class Growth:
             >>> type(new).__name__, new.state[growth.student[0].weight]["exp_avg"].shape
             ('AdamW', torch.Size([12, 4]))
         """
-        from net2net.optimizer import ramp as start_ramp
-
         require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the teacher")
         require_ramp(ramp)
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp

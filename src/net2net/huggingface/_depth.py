@@ -92,7 +92,7 @@ def depth_edits(
     stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
     grown: list[GrownList] = []
     for layers in lists:
-        new = len(deeper.get_submodule(layers.path)) - len(layers)  # type: ignore[arg-type]
+        new = len(list(deeper.get_submodule(layers.path).children())) - len(layers)
         if new <= 0:
             grown.append(GrownList(layers))
             continue

@@ -98,7 +98,7 @@ def shallow(model: nn.Module, config: Any, lists: list[Layers], like: Any = None
 
 
 def _shorter(model: nn.Module, config: Any, layers: Layers, wanted: dict[str, int], like: Any) -> Any:
-    count, needed = len(model.get_submodule(layers.path)), layers.needed  # type: ignore[arg-type]
+    count, needed = len(list(model.get_submodule(layers.path).children())), layers.needed
     own = per_layer(config, count)
     lists: Changes = {key: items[:needed] for key, items in sequences(like) if key in own}
     others = {p: n for p, n in _lengths(model).items() if not _related(p, wanted)}

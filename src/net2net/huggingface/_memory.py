@@ -25,7 +25,6 @@ from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._save import memory, save, weight_bytes
 from net2net.huggingface._verify import Trial
 from net2net.operators import transfer
-from net2net.plan import Plan
 from net2net.pretrained import bare_model, eps_changes, set_key, with_longer_lists
 from net2net.proof import Verification, verify
 
@@ -52,7 +51,7 @@ def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:
     room = job.room((bare, bigger), weight_bytes(bigger, job.dtype or working))
     teacher = _teacher(folder, working)
     growth = _grown(job, teacher, _student(model_class, config, working, job.options.seed))
-    plan, student = with_rounding(_in_depth_only(growth.plan), lambda name: working, job.dtype), growth.student
+    plan, student = with_rounding(growth.plan, lambda name: working, job.dtype), growth.student
     check_used(depth, plan)
     if job.dtype is not None:
         student.to(job.dtype)
@@ -86,13 +85,6 @@ def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:
         shutil.rmtree(partial)
         raise
     return job.finish(replace(found, bytes=(room.bytes[0], length)), proof)
-
-
-def _in_depth_only(plan: Plan) -> Plan:
-    """The plan without a last step in width in which nothing has grown."""
-    if plan.changes or plan.tensors or plan.earlier is None:
-        return plan
-    return replace(plan.earlier, notes=(*plan.earlier.notes, *plan.notes))
 
 
 def _grown(job: Job, teacher: Any, student: Any) -> Growth:

@@ -228,8 +228,8 @@ def copied_tensors(model: nn.Module, mixture: Mixture, copies: Copies, noise: fl
         shrunk = name == mixture.gate.selection and copies.bias != 1.0
         factor = np.full(len(source), copies.bias) if shrunk else None
         along = AxisMap(source, factor=factor, gradient=1.0 / np.repeat(copies.counts, copies.counts))
-        kind = "paper" if name == mixture.gate.weight else "uniform"
-        added = (Noise(kind, axis, noise),) if name == noisy and noise else ()  # type: ignore[arg-type]  # of two
+        drawn = Noise("paper" if name == mixture.gate.weight else "uniform", axis, noise)
+        added = (drawn,) if name == noisy and noise else ()
         shape = tuple(len(source) if k == axis else s for k, s in enumerate(tensor.shape))
         tensors[name] = TensorPlan(shape, tuple(along if k == axis else None for k in range(tensor.dim())), noise=added)
     return tensors

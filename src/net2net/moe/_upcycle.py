@@ -16,7 +16,7 @@ from net2net.moe._dense import dense_made
 from net2net.moe._mixtures import Look, chosen_together, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
 from net2net.moe._stock import copied_tensors, freed, raised, set_copies, set_words
-from net2net.operators import Made, replays
+from net2net.operators import Made, replays, told
 from net2net.plan import AxisMap, Plan, Preservation, TensorPlan
 from net2net.pretrained import Search, is_pretrained, shapes
 
@@ -91,7 +91,7 @@ def upcycle(
         if routing != "replica" or scores is not None:
             raise OptionError("top_k= makes feed-forwards into mixtures, which routing= and scores= don't go with.")
         made = dense_made(model, experts, examples, top_k, granularity, shared, seed)
-        return compiled_alike(proved(model, made.student, made.plan, examples, made.known))
+        return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))
     seen = look(model, examples)
     found, unknown = seen.mixtures.found, seen.mixtures.unknown
     if not found:
@@ -107,7 +107,7 @@ def upcycle(
         plan = _stock_plan(model, seen, counts, routing, noise, seed)
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}
     made = _made(model, replace(plan, left_out=unknown | rest), seen, examples)
-    return compiled_alike(proved(model, made.student, made.plan, examples, made.known))
+    return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))
 
 
 def _replica_plan(model: nn.Module, seen: Look, counts: dict[str, Counts], seed: int) -> Plan:

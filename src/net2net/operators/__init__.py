@@ -1,5 +1,6 @@
 """Widen, deepen, both, transfer, and replay."""
 
+from net2net.operators._alive import told
 from net2net.operators._between import plan_between
 from net2net.operators._deepen import deepen
 from net2net.operators._grow import grow
@@ -7,7 +8,6 @@ from net2net.operators._made import Made, replays
 from net2net.operators._replay import replay
 from net2net.operators._transfer import transfer
 from net2net.operators._widen import widen
-from net2net.operators._width_design import resize_unread
 
 __all__ = [
     "Made",
@@ -16,7 +16,7 @@ __all__ = [
     "plan_between",
     "replay",
     "replays",
-    "resize_unread",
+    "told",
     "transfer",
     "widen",
 ]

@@ -97,10 +97,11 @@ def told(growth: Growth) -> Growth:
         )
     for note in notes:
         warn(note)
+    other_way = ", or how='split'" if growth.plan.widenings else ""
     if (found.loudness or 0.0) > _LOUD:
         warn(
             f"new entries get gradients {found.loudness:.0f} times as large as the old ones in their "
-            "tensor: the first steps may be rough. Use a longer ramp, or how='split'."
+            f"tensor: the first steps may be rough. Use a longer ramp{other_way}."
         )
     return replace(growth, plan=replace(growth.plan, notes=(*growth.plan.notes, *notes)))
 
@@ -112,6 +113,8 @@ def _advice(growth: Growth) -> str:
         return _FROZEN
     if not stuck:
         return _ELSEWHERE
+    if not growth.plan.widenings:
+        return "Give example inputs that reach them, to see whether others do."
     if all(w.units.has_copies for w in growth.plan.widenings if w.dimension in stuck):
         return "They are copies, and tie with what they copy (in a maximum, say): they learn once they differ."
     return "Try another how=."

@@ -113,25 +113,32 @@ def check_shapes(plan: Plan, analysis: Analysis, student: nn.Module) -> None:
             raise StudentMismatchError(f"'{name}' should be {tuple(shape)} in the student and is {found}.")
 
 
-def loaded(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan, *, in_place: bool = False) -> nn.Module:
-    """The student with the weights given: a copy of it, or itself."""
-    if in_place:
-        target = student
-        with torch.no_grad():
-            for name, tensor in [*student.named_parameters(), *student.named_buffers()]:
-                if name in state:
-                    tensor.copy_(state[name])
-    else:
+def loaded(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan) -> nn.Module:
+    """A copy of the student with the weights given."""
 
-        def replaced(name: str, tensor: torch.Tensor) -> torch.Tensor:
-            new = state[name].to(tensor) if name in state else tensor.detach().clone()
-            return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+    def replaced(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        new = state[name].to(tensor) if name in state else tensor.detach().clone()
+        return nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
 
-        target = structural_copy(student, replaced)
+    target = structural_copy(student, replaced)
+    set_attributes(target, plan)
+    return target
+
+
+def load_in_place(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan) -> None:
+    """Set the weights of the student itself, and the attributes that the steps of a plan set."""
+    with torch.no_grad():
+        for name, tensor in [*student.named_parameters(), *student.named_buffers()]:
+            tensor.copy_(state[name])
+    for step in plan.steps:
+        set_attributes(student, step)
+
+
+def set_attributes(model: nn.Module, plan: Plan) -> None:
+    """Set what a plan sets beside sizes: a norm's eps."""
     for path, attributes in plan.attributes.items():
         for name, number in attributes.items():
-            setattr(target.get_submodule(path), name, number)
-    return target
+            setattr(model.get_submodule(path), name, number)
 
 
 def _check_positions(teacher: nn.Module, student: nn.Module) -> None:

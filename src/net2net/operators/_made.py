@@ -10,7 +10,7 @@ from torch import nn
 from net2net.capture import Example
 from net2net.errors import OptionError
 from net2net.growth import Known
-from net2net.plan import Plan
+from net2net.plan import Plan, Widening
 
 
 class Made(NamedTuple):
@@ -45,9 +45,9 @@ def replaying(step: Plan) -> Replay:
     """What carries out one step of a plan.
 
     Raises:
-        OptionError: the step has changes of no kind, or of several kinds, or of one that nothing carries out.
+        OptionError: the step has changes of several kinds, or of one that nothing carries out.
     """
-    kinds = {change.change for change in step.changes}
+    kinds = {change.change for change in step.changes} or {Widening.change}  # nothing has grown
     found = [_REPLAYS[kind] for kind in kinds if kind in _REPLAYS]
     if len(found) != len(kinds) or len(found) != 1:
         raise OptionError(f"a plan with changes of the kinds {sorted(kinds)} in one step can't be replayed.")

@@ -25,7 +25,7 @@ from net2net.errors import GrowthError
 from net2net.growth import Growth, known_of_width, proved, state_of
 from net2net.operators._alive import learning, told
 from net2net.operators._as_deep import as_deep
-from net2net.operators._between import check_shapes, loaded, plan_between
+from net2net.operators._between import check_shapes, load_in_place, loaded, plan_between, set_attributes
 from net2net.operators._calibrate import Calibration
 from net2net.operators._made import Made
 from net2net.operators._width_design import warn_of_twins
@@ -93,12 +93,10 @@ def _wider(
 ) -> Growth:
     """Set the student's weights from a teacher that is as deep as it is."""
     source = teacher if deeper is None else deeper.student
-    earlier = {} if deeper is None else deeper.plan.attributes
     analysis = analyze(source, inputs)
     prepared = structural_copy(student)
-    for path, values in earlier.items():
-        for name, number in values.items():
-            setattr(prepared.get_submodule(path), name, number)
+    if deeper is not None:
+        set_attributes(prepared, deeper.plan)
     weights = state_of(source, analysis)
 
     def state_for(plan: Plan) -> dict[str, torch.Tensor]:
@@ -116,7 +114,7 @@ def _wider(
         return proved(teacher, made.student, made.plan, inputs, made.known)
 
     growth = told(learning(grown(options), lambda _, other: grown(other), options, analysis))
-    plan = replace(growth.plan, earlier=None)
-    warn_of_twins(plan, options)
-    loaded(student, state_for(plan), replace(plan, attributes={**earlier, **plan.attributes}), in_place=True)
+    warn_of_twins(growth.plan, options)
+    made = growth.student
+    load_in_place(student, {**dict(made.named_parameters()), **dict(made.named_buffers())}, growth.plan)
     return replace(growth, student=student)

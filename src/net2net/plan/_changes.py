@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
@@ -21,7 +22,7 @@ class Row(NamedTuple):
     how: str
 
 
-class Change:
+class Change(ABC):
     """One change of a growth. A subclass is a frozen dataclass, registered with `@change`.
 
     `preserves` says whether the student computes the teacher's function through this change; `why` says why not.
@@ -36,9 +37,9 @@ class Change:
     alike: ClassVar[bool] = False
     preserves: Preservation
 
+    @abstractmethod
     def row(self) -> Row:
         """The change as a line of a table."""
-        raise NotImplementedError
 
     def why(self) -> str:
         """Why the change doesn't preserve the function; empty where it does."""
@@ -52,18 +53,18 @@ class Change:
         """What parts copies, or that nothing does; empty where the tensors of the plan say it."""
         return ""
 
+    @abstractmethod
     def summary(self) -> dict[str, Any]:
         """The change as plain data for a reader; `data` is what makes it again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def data(self, store: Store) -> dict[str, Any]:
         """The change as JSON; arrays go to the store, and their keys into the JSON."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def from_data(cls, data: Mapping[str, Any], arrays: Arrays) -> Self:
         """The change that `data` described."""
-        raise NotImplementedError
 
 
 _C = TypeVar("_C", bound=type[Change])

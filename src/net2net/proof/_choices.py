@@ -20,6 +20,7 @@ _CHOICES = {
     "index_put": "indices",
 }  # fmt: skip
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")  # of numbers; those of ids count where something is done by them
+_ENTRIES = 10_000  # so many take about as long as an operation by itself
 _UNKNOWN = -1  # of a tensor without memory of its own (sparse): taken to come of the inputs
 
 
@@ -33,6 +34,7 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cl
     def __init__(self, inputs: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.found = False
+        self.work = 0  # operations, and more of them for results of many entries
         self._memories = {_UNKNOWN, *map(_memory, _tensors(inputs))}
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -41,7 +43,9 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cl
         depends = self._depends(read)
         self.found = self.found or (depends and self._chooses(operation, args, kwargs, read))
         result = operation(*args, **kwargs)
-        made, given = {_memory(t) for t in _tensors(result)}, {_memory(t) for t in read}
+        results = _tensors(result)
+        self.work += 1 + sum(t.numel() for t in results) // _ENTRIES
+        made, given = {_memory(t) for t in results}, {_memory(t) for t in read}
         if depends:
             self._memories |= made | (given if operation._schema.is_mutable else set())
         else:  # memory that was somebody else's before

@@ -19,11 +19,13 @@ class ForwardError(Exception):
 
 
 class Seen:
-    """What forwards did so far: whether they drew random numbers, and whether they chose by values."""
+    """What forwards did so far: whether they drew random numbers, whether they chose by values, and how much work one
+    of them is."""
 
     def __init__(self) -> None:
         self.drawn: set[str] = set()  # the modes
         self.chooses = False
+        self.work = 0
 
 
 def run(model: nn.Module, method: str, given: Arguments, mode: str, seen: Seen | None = None) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def run(model: nn.Module, method: str, given: Arguments, mode: str, seen: Seen |
         except Exception as error:
             raise ForwardError(f"{_where(error, model, method, given)}{_line(error)}") from error
     if seen is not None:
-        seen.chooses |= choices is not None and choices.found
+        if choices is not None:
+            seen.chooses, seen.work = choices.found, choices.work
         if found.drawn:
             seen.drawn.add(mode)
     return result
