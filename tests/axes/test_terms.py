@@ -58,11 +58,12 @@ def test_a_lock_reaches_the_parts_of_a_refined_axis(bound_first: bool) -> None:
     whole = Atom(12)
     if bound_first:
         outer, inner = unflatten(whole, [3, 4], "view")
-        lock(whole, "softmax")
+        lock(whole, "softmax", LockKind.INPUT)
     else:
-        lock(whole, "softmax")
+        lock(whole, "softmax", LockKind.INPUT)
         outer, inner = unflatten(whole, [3, 4], "view")
     assert locks(outer, inner) == ["softmax", "softmax"]
+    assert [atom.lock and atom.lock.kind for term in (outer, inner) for atom in atoms(term)] == [LockKind.INPUT] * 2
 
 
 def test_different_sizes_lock_both_and_say_so() -> None:

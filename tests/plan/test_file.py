@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import net2net
 from net2net.apply import grow_state
+from net2net.axes import Atom, Concat, Product
+from net2net.plan import AxisMap
+from net2net.sites import compose
 from support import X, from_zoo, mlp
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -43,3 +47,14 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(net2net.OptionError, match="is no plan"):
         net2net.Plan.load(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("term", "before"), [(Concat, 9), (Product, 20)])
+def test_a_map_knows_the_size_of_the_teachers_axis(term: type[Concat] | type[Product], before: int) -> None:
+    """Also where the last places of the teacher are gone, in concatenations and products of axes."""
+    first, second = Atom(5), Atom(4)
+    maps = {first: AxisMap(np.array([0, 2, -1]), before=5), second: AxisMap(np.array([1, 0]), before=4)}
+    found = compose(term((first, second)), lambda atom: maps[atom])
+    assert found.before == before
+    assert AxisMap.from_data(found.data(lambda array: "a"), {"a": found.source}).before == before
+    assert AxisMap(np.array([0, 2, -1])).before == 3
