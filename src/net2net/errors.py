@@ -85,6 +85,7 @@ def described(value: Any) -> str:
     """A value in the words of who gave it.
 
     Example:
+        >>> from torch import nn
         >>> described(None), described(3), described(nn.Linear), described(nn.ReLU())
         ('None', '3 (int)', 'the class Linear', 'a ReLU')
     """

@@ -84,6 +84,7 @@ class Growth:
 
         Example:
             >>> import net2net
+            >>> import torch
             >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
             >>> optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-3)
             >>> teacher(torch.randn(3, 4)).sum().backward(); optimizer.step()
@@ -172,6 +173,7 @@ class Growth:
 
         Example:
             >>> import net2net
+            >>> import torch
             >>> from torch.optim.swa_utils import AveragedModel
             >>> teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
             >>> growth = net2net.widen(teacher, {"0": 12}, torch.randn(3, 4))
@@ -236,6 +238,7 @@ def twins(growth: Growth) -> tuple[Twins, ...]:
 
     Example:
         >>> import net2net
+        >>> import torch
         >>> teacher = nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> growth = net2net.widen(teacher, {"0": 16}, torch.randn(3, 4), how="split")
         >>> [pair.distance for pair in twins(growth)]
