@@ -68,16 +68,29 @@ def test_widths_that_are_one_number_grow_together() -> None:
     assert not growth.plan.left_out
 
 
-def test_captures_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    count = 0
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """The modules that were exported, in their order."""
+    found: list[nn.Module] = []
     export = torch.export.export
 
-    def counted(*args: object, **kwargs: object) -> object:
-        nonlocal count
-        count += 1
-        return export(*args, **kwargs)  # type: ignore[arg-type]
+    def counted(module: nn.Module, *args: object, **kwargs: object) -> object:
+        found.append(module)
+        return export(module, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(_export.torch.export, "export", counted)
+    return found
+
+
+def test_captures_are_few(captured: list[nn.Module]) -> None:
     net = nn.Sequential(nn.Linear(3, 8), Bound(8), Halves(8), nn.ReLU(), nn.Linear(8, 9), Bound(9), nn.Linear(9, 2))
     grown(net, torch.randn(5, 3))
-    assert count <= 3
+    assert len(captured) <= 3
+
+
+def test_each_network_is_captured_once(captured: list[nn.Module]) -> None:
+    net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    net2net.deepen(net, {"0": 1}, torch.randn(5, 3))
+    assert [len(module) for module in captured] == [4]
+    net2net.grow(net, torch.randn(5, 3), where={"0": 1}, sizes={"3": 11})
+    assert [len(module) for module in captured[1:]] == [4, 7]

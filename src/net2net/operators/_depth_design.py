@@ -195,6 +195,18 @@ class DepthDesigner:
         before = self.analysis.sites.inference.graph
         return all(_calls(before, p) == _calls(graph, skeleton.moved[p]) for p in paths if p in skeleton.moved)
 
+    def _unread_in(self, draft: nn.Module, graph: Graph, skeleton: Skeleton) -> list[str]:
+        """The tensors of new layers that a draft doesn't read, though the teacher reads those that they copy."""
+        teacher = self.analysis.sites.inference.graph.state
+        own = {name for name, _ in (*draft.named_parameters(), *draft.named_buffers())}  # of tied ones the first
+        read = {value.name for node in graph.nodes for value in node.inputs if value.is_state}
+        return [
+            name
+            for name in skeleton.new
+            if name in own - read and not name.endswith("num_batches_tracked")
+            if (source := skeleton.tensors[name].source) not in teacher or teacher[source].consumers
+        ]
+
     def first_running(self, edits: Sequence[Edit]) -> Skeleton:
         """The first draft that runs and reads every tensor that is new."""
         reasons = []
@@ -204,8 +216,8 @@ class DepthDesigner:
         for skeleton in draft_deeper(self.model, edits, self._unread, self.like):
             draft = without_memory(skeleton.model, devices)
             try:
-                trial.recorded(draft)
-                graph = capture(draft, self.inputs)
+                recorded = trial.recorded(draft)
+                graph = recorded if recorded and not skeleton.changed else capture(draft, self.inputs)
             except Stopped as stop:
                 reasons.append(str(stop))
                 about_layers = about_layers and stop.about_sizes
@@ -214,15 +226,7 @@ class DepthDesigner:
                 reasons.append(str(error).splitlines()[0])
                 about_layers = False
                 continue
-            teacher = self.analysis.sites.inference.graph.state
-            unread = [
-                name
-                for name, tensor in ((n, skeleton.tensors[n]) for n in skeleton.new)
-                if (tensor.source not in teacher or teacher[tensor.source].consumers)
-                and not (name in graph.state and graph.state[name].consumers)
-                and name not in graph.ties
-                and not name.endswith("num_batches_tracked")
-            ]
+            unread = self._unread_in(draft, graph, skeleton)
             if not unread and skeleton.changed and not self._alike(graph, skeleton, edits):
                 reasons.append("its blocks compute something else with other numbers")
                 continue
