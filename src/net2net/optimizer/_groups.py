@@ -83,8 +83,8 @@ def _members(optimizer: Optimizer, teacher: nn.Module, parameters: list[Followed
     `state_dict` fits an optimizer made anew; else new ones follow the one that they come from. Parameters of other
     networks stay where they are.
     """
-    known = {parameter for group in optimizer.param_groups for parameter in group["params"]}
-    if known.isdisjoint(teacher.parameters()):
+    known = {parameter: None for group in optimizer.param_groups for parameter in group["params"]}
+    if known.keys().isdisjoint(teacher.parameters()):
         shape = tuple(next(iter(known)).shape) if known else None
         raise OptionError(
             f"none of the optimizer's {len(known)} parameters (the first is of shape {shape}) is one of the teacher's. "
