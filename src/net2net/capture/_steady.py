@@ -69,8 +69,9 @@ class DropoutOff(TorchFunctionMode):
 class Steady(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no types
     """Whether a forward drew random numbers while `steady`."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: list[torch.device]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
+        self.devices = devices
         self.drawn = False
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -92,7 +93,7 @@ class Steady(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cla
             return operation(**{**given, "training": False})
         self.drawn = True
         if name not in _INSTEAD:
-            torch.manual_seed(0)  # the same draw for the same shape
+            seed_devices(0, self.devices)  # the same draw for the same shape
             return operation(*args, **kwargs)
         value = _INSTEAD[name](given)
         kept = value.clone() if isinstance(value, torch.Tensor) else value
@@ -102,14 +103,22 @@ class Steady(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cla
         return result.copy_(kept) if isinstance(kept, torch.Tensor) else result.fill_(kept)
 
 
+def seed_devices(seed: int, devices: list[torch.device]) -> None:
+    """Seed the CPU and these GPUs, no others; `torch.manual_seed` also reads the call stack for each kind of device."""
+    torch.default_generator.manual_seed(seed)
+    for device in devices:
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @contextlib.contextmanager
 def steady(devices: list[torch.device]) -> Iterator[Steady]:
     """Run forwards with randomness off, uncompiled; every random state is as before afterwards."""
-    seen, dropout = Steady(), DropoutOff()
+    seen, dropout = Steady(devices), DropoutOff()
     python, array = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=devices), torch.compiler.set_stance("force_eager"), seen, dropout:
-            torch.manual_seed(0)
+            seed_devices(0, devices)
             random.seed(0)
             np.random.seed(0)
             yield seen

@@ -8,8 +8,8 @@ from itertools import islice, takewhile
 
 from net2net.analysis import Analysis
 
-_MAX_ATTEMPTS = 24
-_MAX_SINGLES = 12  # of these; the rest is for several at once
+_MAX_ATTEMPTS = 16
+_MAX_SINGLES = 8  # of these; the rest is for several at once
 
 
 def partners(sizes: Mapping[str, int], analysis: Analysis, works: Callable[[dict[str, int]], bool]) -> dict[str, int]:

@@ -17,6 +17,7 @@ from net2net.plan import Plan, TensorPlan
 from net2net.pretrained import EpsError, pretrained_in
 from net2net.sites import Sites
 from net2net.student import (
+    MAX_DRAFTS,
     Blueprint,
     ChangedNumber,
     Fit,
@@ -41,6 +42,7 @@ def resize_unread(plan: Plan, shapes: Mapping[str, tuple[int, ...]], sites: Site
     return replace(plan, tensors=tensors)
 
 
+_DRAFTS_OF_A_GUESS = 12  # partners that fit need few changed numbers, and a refusal shouldn't take minutes
 Design = tuple[Plan, Blueprint, NewSizes]
 
 
@@ -52,6 +54,7 @@ class WidthDesigner:
     analysis: Analysis
     options: WidthOptions
     trial: Trial
+    drafts: int = MAX_DRAFTS  # as many are judged for a design
 
     def of(self, sizes: dict[str, int]) -> Design:
         """The design for exactly these sizes.
@@ -82,7 +85,7 @@ class WidthDesigner:
         try:
             return self.of(sizes)
         except CouplingError as error:
-            more = partners(sizes, self.analysis, self._works)
+            more = partners(sizes, self.analysis, replace(self, drafts=_DRAFTS_OF_A_GUESS)._works)
             if not more:
                 raise
             names = ", ".join(f"'{name}'" for name in more)
@@ -128,7 +131,7 @@ class WidthDesigner:
         for blueprint in draft(self.model, plan, sizes, self.trial.tried):
             fitting = _Fitting(self.model, plan, sizes, blueprint, self.trial)
             try:
-                settings, verdict = Fit(numbers, fitting.judge).find(start)
+                settings, verdict = Fit(numbers, fitting.judge, self.drafts).find(start)
                 return blueprint.having(settings), list(verdict.constants)
             except GrowthError as error:
                 if isinstance(error, ChangedNumber):

@@ -11,7 +11,7 @@ from net2net.student._attributes import Number, Setting
 from net2net.width import Constant
 
 Settings = tuple[Setting, ...]
-_MAX_TRIALS = 500
+MAX_DRAFTS = 500
 _MAX_TOGETHER = 3
 _MAX_SETS = 200
 
@@ -35,12 +35,13 @@ class Fit:
     """A depth-first search: starts with the numbers as they are, and changes those of the module that fails.
 
     A change is kept only if the draft comes further with it. The numbers nearest to the failure are tried first, one
-    by one and then together; at the end whatever a draft can do without is undone.
+    by one and then together; at the end whatever a draft can do without is undone. At most `drafts` are judged.
     """
 
-    def __init__(self, numbers: list[Number], judge: Callable[[Settings], Verdict]) -> None:
+    def __init__(self, numbers: list[Number], judge: Callable[[Settings], Verdict], drafts: int = MAX_DRAFTS) -> None:
         self.numbers = numbers
         self.judge = judge
+        self.drafts = drafts
         self.verdicts: dict[frozenset[Setting], Verdict] = {}
         self.helped: dict[tuple[object, ...], int] = {}  # kinds of changes that brought a draft further
 
@@ -68,7 +69,7 @@ class Fit:
 
     @property
     def _spent(self) -> bool:
-        return len(self.verdicts) >= _MAX_TRIALS
+        return len(self.verdicts) >= self.drafts
 
     def _from(self, settings: Settings, verdict: Verdict) -> Settings | None:
         if verdict.error is None:

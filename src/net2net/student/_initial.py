@@ -24,7 +24,9 @@ def initial_values(model: nn.Module, seed: int) -> Callable[[str], torch.Tensor]
     @cache
     def initialised(path: str) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(zlib.crc32(f"{seed} {path}".encode()))  # no two layers get the same draws
+            torch.default_generator.manual_seed(
+                zlib.crc32(f"{seed} {path}".encode())
+            )  # no two layers get the same draws
             module = structural_copy(model.get_submodule(path), _empty)
             reset: Any = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if reset is not None:
