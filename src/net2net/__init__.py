@@ -31,6 +31,7 @@ from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
 from net2net.plan import Plan
 from net2net.proof import Verification, verify
+from net2net.surgeries import Features, surgery
 from net2net.width import NoiseSpec, UnitMap, UnitRequest, register_how
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "CouplingError",
     "DepthPlace",
     "Dimension",
+    "Features",
     "FixedDimensionError",
     "Growth",
     "GrowthError",
@@ -68,6 +70,7 @@ __all__ = [
     "register_rule",
     "release_routing",
     "replay",
+    "surgery",
     "transfer",
     "twins",
     "upcycle",

@@ -1,7 +1,7 @@
 """What of a network can grow, by name; and what a request means."""
 
 from net2net.analysis._analysis import Analysis
-from net2net.analysis._analyze import analyze, analyze_examples
+from net2net.analysis._analyze import analyze, analyze_examples, analyze_modes
 from net2net.analysis._dimensions import Dimension, Place
 from net2net.analysis._request import Request, Size, meant_by, new_size, resolve_request
 from net2net.analysis._tables import dimension_rows, dimension_table, place_rows, place_table
@@ -15,6 +15,7 @@ __all__ = [
     "Size",
     "analyze",
     "analyze_examples",
+    "analyze_modes",
     "apart_from_unread",
     "dimension_rows",
     "dimension_table",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from torch import nn
 
@@ -10,9 +11,22 @@ from net2net.analysis._analysis import Analysis
 from net2net.analysis._dimensions import Dimension, Place
 from net2net.analysis._modules import Modules
 from net2net.analysis._naming import name_dimensions
-from net2net.axes import Atom, Inference, LockKind, Term, atoms, infer, lock, recognise_gains, recognise_rms, resolve
+from net2net.axes import (
+    Atom,
+    Inference,
+    LockKind,
+    Opened,
+    Term,
+    atoms,
+    infer,
+    lock,
+    recognise_gains,
+    recognise_rms,
+    resolve,
+)
 from net2net.capture import (
     Example,
+    Graph,
     Inputs,
     Methods,
     Value,
@@ -27,6 +41,9 @@ from net2net.capture import (
 )
 from net2net.errors import CaptureError
 from net2net.sites import Sites, tolerance
+
+# From the examples and their graph to the axes that its inputs and outputs don't lock.
+Opening = Callable[[tuple[Example, ...], Graph], Opened]
 
 
 @unobserved
@@ -58,23 +75,36 @@ def analyze(model: nn.Module, example_inputs: Inputs, *, methods: Methods = ()) 
     require_module(model)
     refuse_unfit(model)
     require_inputs(model, example_inputs)
-    examples = examples_of(example_inputs, methods, model)
+    return analyze_modes(model, examples_of(example_inputs, methods, model))
+
+
+def analyze_modes(model: nn.Module, examples: tuple[Example, ...], opening: Opening | None = None) -> Analysis:
+    """`analyze`, with what runs in train mode only as far as it can be captured.
+
+    Args:
+        model: the network.
+        examples: of its calls.
+        opening: from the examples and their graph to the axes that its inputs and outputs don't lock.
+
+    Raises:
+        CaptureError: the model can't be captured.
+    """
     every = with_train_mode(model, examples)
     try:
-        return analyze_examples(model, every)
+        return analyze_examples(model, every, opening)
     except CaptureError as error:
         if len(every) == len(examples):
             raise
-        found = analyze_examples(model, examples)
+        found = analyze_examples(model, examples, opening)
         reason = str(error).splitlines()[0]
         found.notes = (f"train mode runs other operations, which can't be captured and keep their sizes: {reason}",)
         return found
 
 
-def analyze_examples(model: nn.Module, examples: tuple[Example, ...]) -> Analysis:
+def analyze_examples(model: nn.Module, examples: tuple[Example, ...], opening: Opening | None = None) -> Analysis:
     """`analyze`, of exactly these examples."""
     graph = capture(model, examples)
-    inference = infer(graph)
+    inference = infer(graph, opening(examples, graph)) if opening is not None else infer(graph)
     recognise_rms(inference)
     recognise_gains(inference)
     _lock_unused(inference)
@@ -140,7 +170,9 @@ def _lock_unused(inference: Inference) -> None:
         for atom in atoms(term)
     }
     for name, value in inference.graph.state.items():
-        for term in inference.of(value):
+        for axis, term in enumerate(inference.of(value)):
+            if axis == 0 and name in inference.opened.tables:
+                continue
             for atom in atoms(term):
                 if atom not in carried:
                     lock(atom, f"no value of the network has this axis of '{name}'", LockKind.UNCARRIED)

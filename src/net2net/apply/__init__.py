@@ -1,10 +1,12 @@
 """Plan -> tensors, whole or in pieces."""
 
 from net2net.apply._pieces import PIECE, bounds, pieces
+from net2net.apply._shifts import OPERATIONS
 from net2net.apply._tensors import grow_state, grow_tensor, make_piece, root_mean_square
 from net2net.apply._threads import alone, in_threads, one_core_each, threads
 
 __all__ = [
+    "OPERATIONS",
     "PIECE",
     "alone",
     "bounds",

@@ -99,5 +99,6 @@ def _part(plan: TensorPlan, start: int, end: int) -> tuple[npt.NDArray[np.int64]
         first.contracted,
         spread=first.spread,
         before=len(places),
+        values=None if first.values is None else first.values[start:end],
     )
     return places, replace(plan, shape=shape, axes=(part, *plan.axes[1:]))

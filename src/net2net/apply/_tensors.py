@@ -11,6 +11,7 @@ import torch
 
 from net2net.apply._draws import uniform
 from net2net.apply._pieces import bounds, pieces
+from net2net.apply._shifts import shifted
 from net2net.apply._threads import in_threads
 from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, TensorPlan
 
@@ -43,7 +44,8 @@ def grow_state(
             if name not in plan.tensors:
                 return state[name].detach().clone()
             tensor = plan.tensors[name]
-            return grow_tensor(name, state[tensor.source or name], tensor, plan.seed, initialiser)
+            source = shifted(state[tensor.source or name], tensor.shifts, state)
+            return grow_tensor(name, source, tensor, plan.seed, initialiser)
 
     if initialiser is not None:  # initialisers draw from the global random state
         return {name: grown(name) for name in names}
@@ -193,7 +195,13 @@ def _expand(
     if axis_map.fresh is not None:
         for code, how in enumerate(FRESH):
             places = np.flatnonzero(axis_map.fresh == code)
-            if code and len(places):
+            if how == "value" and len(places):
+                assert axis_map.values is not None
+                column = [-1 if d == axis else 1 for d in range(result.dim())]
+                given = torch.from_numpy(axis_map.values[places]).to(result).reshape(column)
+                shape = [len(places) if d == axis else s for d, s in enumerate(result.shape)]
+                result.index_copy_(axis, torch.from_numpy(places).to(result.device), given.expand(shape).contiguous())
+            elif code and len(places):
                 _fill(result, tensor, axis, places, how, rms, generator, axis_map.spread)
     if axis_map.partner is not None:
         second = np.flatnonzero(axis_map.partner >= 0)

@@ -14,6 +14,7 @@ from net2net.axes._inference import (
     infer,
     rule,
 )
+from net2net.axes._opened import Opened
 from net2net.axes._patterns import readers, recognise_gains, recognise_rms, stored_gain
 from net2net.axes._register import register_rule
 from net2net.axes._terms import (
@@ -42,6 +43,7 @@ __all__ = [
     "Inference",
     "LockKind",
     "Normalisation",
+    "Opened",
     "Product",
     "Reduction",
     "Term",

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from net2net.axes._opened import CLOSED, Opened
 from net2net.axes._terms import UNIT, Atom, Lock, LockKind, Term, atoms, lock, size, unify
 from net2net.capture import STRETCHES, Graph, Node, UnknownSize, Value
 
@@ -115,11 +116,13 @@ def _found(node: Node) -> tuple[Rule, Flow | Callable[[Node], Flow]] | None:
 class Inference:
     """The axes of every value of a graph, and the places where units of an axis are mixed.
 
-    `weights` are the parameters, and what is computed from stored tensors alone.
+    `weights` are the parameters, and what is computed from stored tensors alone; `opened` is what the interface of the
+    network doesn't lock.
     """
 
     graph: Graph
     weights: frozenset[Value] = frozenset()
+    opened: Opened = CLOSED
     axes: dict[Value, Axes] = field(default_factory=dict)
     contractions: list[Contraction] = field(default_factory=list)
     reductions: list[Reduction] = field(default_factory=list)
@@ -233,22 +236,26 @@ def weights_of(graph: Graph) -> frozenset[Value]:
     return frozenset(weights)
 
 
-def infer(graph: Graph) -> Inference:
-    """Relate the axes of every value of the graph. Operations with no rule lock the axes that they touch."""
-    inference = Inference(graph, weights_of(graph))
+def infer(graph: Graph, opened: Opened = CLOSED) -> Inference:
+    """Relate the axes of every value of the graph. Operations with no rule lock the axes that they touch, and so do
+    inputs and outputs, but for those that are opened."""
+    inference = Inference(graph, weights_of(graph), opened)
     for name, value in graph.state.items():
         constant = value.kind == "buffer" and not value.saved and not value.zeros and not _is_statistic(value)
         reason = Lock(LockKind.CONSTANT, f"the buffer '{name}' holds constants") if constant else None
         inference.axes[value] = tuple(inference.fresh(s, reason) for s in value.shape)
     for value in graph.inputs:
+        reason = Lock(LockKind.INPUT, _input_reason(value))
         inference.axes[value] = tuple(
-            inference.fresh(s, Lock(LockKind.INPUT, _input_reason(value))) for s in value.shape
+            inference.fresh(s, None if (value.name, dim) in opened.inputs else reason)
+            for dim, s in enumerate(value.shape)
         )
     for node in graph.nodes:
         _apply_rule(inference, node)
     for name, value in graph.outputs.items():
         for dim, term in enumerate(inference.of(value)):
-            lock(term, f"it reaches axis {dim} of the output '{name}'", LockKind.OUTPUT)
+            if (name, dim) not in opened.outputs:
+                lock(term, f"it reaches axis {dim} of the output '{name}'", LockKind.OUTPUT)
     return inference
 
 
@@ -265,6 +272,7 @@ def _apply_rule(inference: Inference, node: Node) -> None:
         _lock_consumed(inference, node, mixed)
 
 
+_LOOKUPS = ("aten.embedding", "aten.embedding_bag")
 _OF_A_FORMAT = ("aten.to", "aten.type_as")  # the other tensor lends its number format and nothing else
 
 
@@ -279,8 +287,9 @@ def _lock_consumed(inference: Inference, node: Node, mixed: tuple[int, int, int]
     passed = {atom for term in terms for atom in atoms(term)}
     read = (v for v in node.inputs if node.op not in _OF_A_FORMAT or v is node["self"])
     for value in dict.fromkeys(read):
-        for term in inference.of(value):
-            if not any(atom in passed for atom in atoms(term)):
+        is_table = value.name in inference.opened.tables and node.op in _LOOKUPS
+        for dim, term in enumerate(inference.of(value)):
+            if not (is_table and dim == 0) and not any(atom in passed for atom in atoms(term)):
                 lock(term, f"its places are used up ({node.where})")
 
 

@@ -23,7 +23,7 @@ from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reasons import refuse_unfit
 from net2net.capture._record import Stopped, record
-from net2net.capture._signature import named_outputs
+from net2net.capture._signature import dotted, named_outputs, with_inputs
 from net2net.capture._steady import steady
 from net2net.capture._structure import structural_copy
 from net2net.capture._train_mode import with_train_mode
@@ -49,6 +49,7 @@ __all__ = [
     "carry",
     "compile_again",
     "devices_of",
+    "dotted",
     "examples_of",
     "kept_tensors",
     "lost",
@@ -70,6 +71,7 @@ __all__ = [
     "structural_copy",
     "uncompiled",
     "unobserved",
+    "with_inputs",
     "with_train_mode",
     "without_memory",
 ]

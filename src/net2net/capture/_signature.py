@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 from net2net.pretrained import function_of, is_model_output
@@ -17,6 +21,39 @@ def taken_apart(result: Any) -> Any:
     if type(result) in (list, tuple):
         return type(result)(map(taken_apart, result))
     return {k: taken_apart(v) for k, v in result.items()} if type(result) is dict else result
+
+
+def with_inputs(
+    function: Callable[..., Any], args: Any, kwargs: Any, change: Callable[[str, torch.Tensor], torch.Tensor]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a call with tensors changed, each by its name: the parameter's, and keys below it after dots.
+
+    Args:
+        function: what is called.
+        args, kwargs: its arguments.
+        change: from a name and a tensor to what stands in its place.
+    """
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+
+        def changed(path: Any, leaf: Any, name: str = name, kind: Any = kind) -> Any:
+            keys = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
+            keys = keys if kind is inspect.Parameter.VAR_KEYWORD else [name, *keys]
+            return change(".".join(keys), leaf) if isinstance(leaf, torch.Tensor) else leaf
+
+        bound.arguments[name] = pytree.tree_map_with_path(changed, value)
+    return bound.args, bound.kwargs
+
+
+def dotted(name: str) -> str:
+    """The name of an output with dots between its keys, as users write it.
+
+    Example:
+        >>> dotted("state'][0")
+        'state.0'
+    """
+    return re.sub(r"'?\]\['?", ".", name)
 
 
 def named_outputs(result: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from net2net.growth._carry_out import carried_out, require_tensors, state_of
 from net2net.growth._growth import Growth, compiled_alike, noted, proved, twins
-from net2net.growth._known import Known, known_of_depth, known_of_width
+from net2net.growth._known import Known, known_of_depth, known_of_units, known_of_width
 from net2net.growth._twins import Twins
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "carried_out",
     "compiled_alike",
     "known_of_depth",
+    "known_of_units",
     "known_of_width",
     "noted",
     "proved",

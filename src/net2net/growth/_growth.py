@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from net2net.capture import Inputs, compile_again, require_module, require_weights, unobserved
+from net2net.capture import Inputs, compile_again, examples_of, require_module, require_weights, unobserved
 from net2net.errors import require_kind, warn
 from net2net.growth._carry_out import carried_out, require_same
 from net2net.growth._known import Known
@@ -37,12 +37,18 @@ class Growth:
     def __str__(self) -> str:
         return f"{self.plan}\n{self.verification}\n\n{in_words(self.plan, self.verification, self.student)}"
 
+    @property
+    def student_inputs(self) -> Inputs:
+        """Example inputs for the student: the teacher's, unless the growth gave it others (`net2net.surgery`)."""
+        interface = self.known.interface
+        return interface.examples(self.teacher, examples_of(self.inputs)) if interface.inputs else self.inputs
+
     def report(self) -> str:
         """Three things side by side: is the function preserved, do new weights learn, are copies still twins?
 
         The last is measured in the student as it is now: call it again after some training.
         """
-        measured = twins_table(closest_copies(self.plan, self.student, self.inputs))
+        measured = twins_table(closest_copies(self.plan, self.student, self.student_inputs))
         words = in_words(self.plan, self.verification, self.student)
         return words + (f"\n\n{measured}" if measured else "")
 
@@ -245,4 +251,4 @@ def twins(growth: Growth) -> tuple[Twins, ...]:
         [0.0]
     """
     require_kind(growth, Growth, "the growth", "what net2net.widen, deepen or grow returned")
-    return closest_copies(growth.plan, growth.student, growth.inputs)
+    return closest_copies(growth.plan, growth.student, growth.student_inputs)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from torch import nn
 
 from net2net.analysis import Analysis
-from net2net.axes import Atom, atoms
+from net2net.axes import Atom, Inference, atoms
 from net2net.growth._new_units import new_tensors, new_units
 from net2net.plan import AxisMap, Plan
-from net2net.proof import NewUnits
+from net2net.proof import SAME, Interface, NewUnits, Places
 from net2net.sites import compose
 
 Sources = Mapping[str, tuple[np.ndarray | None, ...]]
@@ -25,7 +25,8 @@ class Known:
     `units` are its new units and `runs` the tensors that each growing dimension runs through; `layers` are the tensors
     of new layers. `sources` maps a module of the student to the old place that each place of its output's axes
     copies, `moved` a module of the teacher to where it is in the student, if elsewhere. `float32_inside` says that the
-    network casts to float32, whatever its own dtype is.
+    network casts to float32, whatever its own dtype is. `interface` has the inputs and outputs that the student has
+    otherwise than its teacher.
     """
 
     units: tuple[NewUnits, ...] = ()
@@ -34,6 +35,7 @@ class Known:
     sources: Sources = field(default_factory=dict, repr=False)
     moved: Mapping[str, str] = field(default_factory=dict, repr=False)
     float32_inside: bool = False
+    interface: Interface = SAME
 
     def after(self, earlier: Known) -> Known:
         """What is known of two growths together, `earlier` and then this one."""
@@ -45,6 +47,7 @@ class Known:
             self.sources,
             {**self.moved, **moved},
             self.float32_inside or earlier.float32_inside,
+            self.interface.after(earlier.interface),
         )
 
     def untrained(self, student: nn.Module, dead: tuple[str, ...]) -> Iterator[str]:
@@ -67,18 +70,18 @@ class Known:
 
 def known_of_width(plan: Plan, analysis: Analysis) -> Known:
     """What is known of a growth in width, from the analysis of its teacher."""
-    inference = analysis.sites.inference
+    growing = {analysis.atoms[w.dimension]: (w.dimension, w.units.source) for w in plan.widenings}
+    return replace(known_of_units(plan, analysis.sites.inference, growing), sources=_sources(analysis, plan))
+
+
+def known_of_units(plan: Plan, inference: Inference, growing: Mapping[Atom, tuple[str, Places]]) -> Known:
+    """What is known of a growth of some axes: for each a name, and where its places come from."""
     state = inference.graph.state
-    growing = [analysis.atoms[w.dimension] for w in plan.widenings]
     runs = tuple(
         tuple(n for n in plan.tensors if any(atom in atoms(t) for t in inference.of(state[n]))) for atom in growing
     )
-    return Known(
-        tuple(new_units(plan, analysis)),
-        runs,
-        sources=_sources(analysis, plan),
-        float32_inside=inference.graph.casts_to_float32,
-    )
+    units = tuple(new_units(plan, inference, growing))
+    return Known(units, runs, float32_inside=inference.graph.casts_to_float32)
 
 
 def known_of_depth(plan: Plan, analysis: Analysis, layers: frozenset[str], moved: Mapping[str, str]) -> Known:

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
-from net2net.analysis import Analysis
-from net2net.axes import Atom, Term, atoms
+from net2net.axes import Atom, Inference, Term, atoms
 from net2net.plan import AxisMap, Plan
 from net2net.proof import NewUnits, Places
 from net2net.sites import compose
 
 
-def new_units(plan: Plan, analysis: Analysis) -> list[NewUnits]:
-    """Where the new units of each growing dimension stand: copies but the first of a unit are new too."""
-    inference = analysis.sites.inference
-    growing = {analysis.atoms[w.dimension]: w for w in plan.widenings}
-    sizes = {atom: w.after for atom, w in growing.items()}
+def new_units(plan: Plan, inference: Inference, growing: Mapping[Atom, tuple[str, Places]]) -> list[NewUnits]:
+    """Where the new units of each growing dimension stand: copies but the first of a unit are new too.
+
+    Args:
+        plan: the growth.
+        inference: of the teacher.
+        growing: for each atom that grows a name, and where each of its units comes from.
+    """
+    sizes = {atom: len(source) for atom, (_, source) in growing.items()}
     found = []
     for name in plan.tensors:
         for axis, term in enumerate(inference.of(inference.graph.state[name])):
             for atom in dict.fromkeys(a for a in atoms(term) if a in growing):
-                new, old = (_places(term, atom, marked, sizes) for marked in _new_and_old(growing[atom].units.source))
-                found.append(NewUnits(name, growing[atom].dimension, axis, new, old))
+                new, old = (_places(term, atom, marked, sizes) for marked in _new_and_old(growing[atom][1]))
+                found.append(NewUnits(name, growing[atom][0], axis, new, old))
     return [units for units in found if len(units.new)]
 
 

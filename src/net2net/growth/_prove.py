@@ -32,6 +32,7 @@ def prove(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, kn
         moved=known.moved,
         approximate=_approximate(plan),
         regrow=lambda other: carried_out(plan, other, student),
+        interface=known.interface,
     )
     if any(step.deepenings for step in plan.steps):
         refuse_by_train_mode(verification, teacher, examples_of(inputs))

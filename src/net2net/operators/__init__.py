@@ -8,9 +8,11 @@ from net2net.operators._made import Made, replays
 from net2net.operators._replay import replay
 from net2net.operators._transfer import transfer
 from net2net.operators._widen import widen
+from net2net.operators._width_design import WidthDesigner
 
 __all__ = [
     "Made",
+    "WidthDesigner",
     "deepen",
     "grow",
     "plan_between",

@@ -46,6 +46,7 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
     made: Made | None = None
     for step in plan.steps:
         model = teacher if made is None else made.student
-        made = replaying(step)(step, model, examples).after(made)
+        given = examples if made is None else made.known.interface.examples(teacher, examples)
+        made = replaying(step)(step, model, given).after(made)
     assert made is not None
     return compiled_alike(told(proved(teacher, made.student, made.plan, examples, made.known)))

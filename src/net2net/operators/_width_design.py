@@ -148,7 +148,7 @@ class WidthDesigner:
 
 
 def _grown(plan: Plan) -> str:
-    return ", ".join(f"'{w.dimension}' {w.before} -> {w.after}" for w in plan.widenings)
+    return ", ".join(f"'{row.what}' {row.before} -> {row.after}" for row in (c.row() for c in plan.changes))
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class _Fitting:
             GrowthError: it doesn't compute what the plan expects.
         """
         known = set(eps_changes(self.model, self.plan))
-        graph = self.trial.recorded(drafted.model) or capture(drafted.model, self.trial.inputs)
+        graph = self.trial.recorded(drafted.model) or capture(drafted.model, self.trial.given)
         return compare(self.sizes, graph, known, self.blueprint.buffers)
 
 

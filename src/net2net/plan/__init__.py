@@ -4,6 +4,7 @@ from net2net.plan._axis_map import FRESH, AxisMap, Fresh
 from net2net.plan._changes import Change, Deepening, Preservation, Row, Widening, change, weakest
 from net2net.plan._file import Arrays, Store, plain
 from net2net.plan._plan import Plan, check_seed
+from net2net.plan._shift import Shift
 from net2net.plan._tensor_plan import Fill, Noise, TensorPlan
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Plan",
     "Preservation",
     "Row",
+    "Shift",
     "Store",
     "TensorPlan",
     "Widening",

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from net2net.plan._file import Arrays, Store
 
-Fresh = Literal["keep", "zero", "mean", "random", "initial"]
-FRESH: tuple[Fresh, ...] = ("keep", "zero", "mean", "random", "initial")
-_ARRAYS = ("source", "factor", "fresh", "partner", "gradient")
+Fresh = Literal["keep", "zero", "mean", "random", "initial", "value"]
+FRESH: tuple[Fresh, ...] = ("keep", "zero", "mean", "random", "initial", "value")
+_ARRAYS = ("source", "factor", "fresh", "partner", "gradient", "values")
 _NUMBERS = ("sign", "contracted", "spread", "before")
 
 
@@ -27,7 +27,8 @@ class AxisMap:
     `gradient[i]` is what the gradient of a copied place is multiplied by: the outgoing share of a unit on a produced
     axis. The optimizer's state follows it. Of the copies of a place, factor * gradient sums to 1. `spread` is the size
     of new random entries, relative to the root mean square of the tensor's old ones. `before` is the size of the
-    teacher's axis: by default up to the last place that is copied.
+    teacher's axis: by default up to the last place that is copied. `values[i]` is what a new place that is filled by
+    "value" holds.
     """
 
     source: npt.NDArray[np.int64]
@@ -39,6 +40,7 @@ class AxisMap:
     gradient: npt.NDArray[np.float64] | None = None
     spread: float = 1.0
     before: int = -1
+    values: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.before < 0:
@@ -48,7 +50,8 @@ class AxisMap:
     def is_prefix(self) -> bool:
         """Whether the teacher's places come first, in order and unscaled, and only new ones follow."""
         old = int((self.source >= 0).sum())
-        return self.factor is None and bool((self.source[:old] == np.arange(old)).all())
+        whole = old == min(self.before, len(self.source))
+        return self.factor is None and whole and bool((self.source[:old] == np.arange(old)).all())
 
     @property
     def has_copies(self) -> bool:

@@ -36,6 +36,7 @@ def step_table(changes: Sequence[Change], tensors: Mapping[str, TensorPlan]) -> 
                 what.append(f"axis {axis}: " + ", ".join(parts))
         if tensor.scale != 1.0:
             what.append(f"x {tensor.scale:.4g}")
+        what += [f"+ what {s.weight} makes of constants" for s in tensor.shifts]
         what += [f"{n.kind} noise {n.scale:g} on axis {n.axis}" for n in tensor.noise]
         rows.append((name, "x".join(map(str, tensor.shape)), start, "; ".join(what)))
     shown = [

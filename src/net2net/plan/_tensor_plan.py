@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from net2net.plan._axis_map import FRESH, AxisMap, Fresh
 from net2net.plan._file import Arrays, Store
+from net2net.plan._shift import Shift
 
 Fill = Literal["source", "values", "identity", "initial"]
 
@@ -37,6 +38,7 @@ class TensorPlan:
     layer's own initialiser draws. `new` says that the teacher has no such tensor: `source` is then what it copies, or
     its nearest relative. `view` is a shape and an order of axes that the source is seen in before anything else: a
     matrix as a stack of parts of it. `blank` are rows with a meaning of their own, those of padding: draws are 0 there.
+    `shifts` are added to the source before all else: constant inputs that go into a bias.
     """
 
     shape: tuple[int, ...]
@@ -50,11 +52,12 @@ class TensorPlan:
     new: bool = False
     blank: tuple[int, ...] = ()
     view: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    shifts: tuple[Shift, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorPlan):
             return NotImplemented
-        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank", "view")
+        names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank", "view", "shifts")
         mine, theirs = self.values, other.values
         same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
         return same and all(getattr(self, n) == getattr(other, n) for n in names)
@@ -97,6 +100,7 @@ class TensorPlan:
             "axes": [None if m is None else m.data(store) for m in self.axes],
             "noise": [asdict(n) for n in self.noise],
             "values": None if self.values is None else store(self.values),
+            **({"shifts": [s.data(store) for s in self.shifts]} if self.shifts else {}),
         }
 
     @classmethod
@@ -109,5 +113,6 @@ class TensorPlan:
             "view": None if data.get("view") is None else tuple(map(tuple, data["view"])),
             "noise": tuple(Noise(**n) for n in data["noise"]),
             "values": None if data["values"] is None else arrays[data["values"]],
+            "shifts": tuple(Shift.from_data(s, arrays) for s in data.get("shifts", ())),
         }
         return cls(**{**data, **read})

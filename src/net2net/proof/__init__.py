@@ -4,6 +4,7 @@ from net2net.proof._compare import compare_models, verify
 from net2net.proof._departure import first_departure
 from net2net.proof._error import relative_error
 from net2net.proof._inputs import Arguments, move, variants
+from net2net.proof._interface import SAME, Interface, Port
 from net2net.proof._measure import MODES, Measured, measure
 from net2net.proof._models import cloned, copy_in, device_of, dtype_of, with_zeros_drawn
 from net2net.proof._new_units import NewUnits, Places
@@ -12,11 +13,14 @@ from net2net.proof._verification import Verification, require, verification_tabl
 
 __all__ = [
     "MODES",
+    "SAME",
     "Arguments",
     "ForwardError",
+    "Interface",
     "Measured",
     "NewUnits",
     "Places",
+    "Port",
     "Verification",
     "cloned",
     "compare_models",

@@ -28,6 +28,7 @@ from net2net.plan import Preservation
 from net2net.pretrained import is_pretrained
 from net2net.proof._departure import first_departure
 from net2net.proof._inputs import Arguments, move, variants
+from net2net.proof._interface import SAME, Interface
 from net2net.proof._liveness import Call, liveness
 from net2net.proof._measure import MODES, Measured, measure
 from net2net.proof._models import copy_in, device_of, dtype_of, with_zeros_drawn
@@ -101,9 +102,11 @@ def compare_models(
     moved: Mapping[str, str] | None = None,
     approximate: tuple[str, ...] = (),
     regrow: Callable[[nn.Module], nn.Module] | None = None,
+    interface: Interface = SAME,
 ) -> Verification:
     """`verify`, with what a growth knows: its promise, where copied units stand, where new units do, where modules have
-    moved to, which modes are only close, and how another teacher grows the same way."""
+    moved to, which modes are only close, how another teacher grows the same way, and which inputs and outputs the
+    student has otherwise."""
     stored = dtype_of(teacher)
     tolerance = _TOLERANCES.get(stored, 1e-5)
     if float32_inside or (float32_inside is None and any(map(is_pretrained, teacher.modules()))):
@@ -113,9 +116,9 @@ def compare_models(
     for working in (torch.float64, stored) if fits and stored != torch.float64 else (stored,):
         try:
             a, b = copy_in(teacher, working), copy_in(student, working)
-            found = measure(a, b, examples, working, only_given=not fits)
+            found = measure(a, b, examples, working, only_given=not fits, interface=interface)
             if preserves == "exact" and fits:
-                _compare_with_zeros_drawn(found, teacher, examples, working, regrow)
+                _compare_with_zeros_drawn(found, teacher, examples, working, regrow, interface)
             break
         except (ForwardError, VerificationError) as error:  # a cast to one dtype is written into its forward
             if working == stored:
@@ -130,11 +133,13 @@ def compare_models(
         example, given = found.calls[_worst(result).rpartition("/")[0]]
         mode = _worst(result).partition("/")[0]
         a, b = copy_in(teacher, working), copy_in(student, working)
-        departs = first_departure(a, b, example.method, given, mode, tolerance, sources or {}, moved or {})
+        theirs = interface.of_student(a, example.method, given)
+        departs = first_departure(a, b, example.method, (given, theirs), mode, tolerance, sources or {}, moved or {})
     result = replace(result, preserves=preserves, dtype=str(working).removeprefix("torch."), departs=departs)
     count = sum(p.numel() for p in student.parameters())
     if units is not None and count <= _LIVENESS_PARAMETERS:
-        given_to = [(e, move(e, working, device_of(student))) for e in examples]
+        moved_to = [(e, move(e, working, device_of(student))) for e in examples]
+        given_to = [(e, interface.of_student(a, e.method, given)) for e, given in moved_to]
         try:
             alive = liveness(b, _calls(given_to, _FURTHER if count <= 1_000_000 else _FURTHER_LARGE), units)
             result = replace(
@@ -161,12 +166,14 @@ def _compare_with_zeros_drawn(
     examples: list[Example],
     dtype: torch.dtype,
     regrow: Callable[[nn.Module], nn.Module] | None,
+    interface: Interface,
 ) -> None:
     """Compare once more with random numbers for weights that are 0 throughout: they hide what stands before them."""
     constant = found.constant
     other = with_zeros_drawn(teacher, every=bool(constant)) if regrow is not None else None
     if other is not None and regrow is not None:
-        drawn = measure(copy_in(other, dtype), copy_in(regrow(other), dtype), examples, dtype, only_given=False)
+        pair = copy_in(other, dtype), copy_in(regrow(other), dtype)
+        drawn = measure(*pair, examples, dtype, only_given=False, interface=interface)
         for key, error in drawn.errors.items():
             if key.startswith("eval/"):
                 mode, label, name = key.split("/", 2)

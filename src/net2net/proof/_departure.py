@@ -17,15 +17,18 @@ def first_departure(
     teacher: nn.Module,
     student: nn.Module,
     method: str,
-    given: Arguments,
+    given: tuple[Arguments, Arguments],
     mode: str,
     tolerance: float,
     sources: Mapping[str, tuple[Any, ...]],
     moved: Mapping[str, str],
 ) -> str | None:
-    """The first module of the teacher, in order of execution, whose output the student's doesn't equal."""
+    """The first module of the teacher, in order of execution, whose output the student's doesn't equal.
+
+    `given` is what each of the two is given.
+    """
     seen: list[dict[str, torch.Tensor]] = []
-    for model in (teacher, student):
+    for model, arguments in zip((teacher, student), given, strict=True):
         outputs: dict[str, torch.Tensor] = {}
 
         def keep(path: str, outputs: dict[str, torch.Tensor] = outputs) -> Any:
@@ -36,7 +39,7 @@ def first_departure(
             return hook
 
         handles = [m.register_forward_hook(keep(path)) for path, m in model.named_modules() if path]
-        run(model, method, given, mode)
+        run(model, method, arguments, mode)
         for handle in handles:
             handle.remove()
         seen.append(outputs)

@@ -15,6 +15,7 @@ from net2net.capture import Example
 from net2net.errors import VerificationError
 from net2net.proof._error import relative_error
 from net2net.proof._inputs import Arguments, move, variants
+from net2net.proof._interface import SAME, Interface
 from net2net.proof._models import device_of
 from net2net.proof._run import ForwardError, Seen, run
 
@@ -36,9 +37,17 @@ class Measured:
 
 
 def measure(
-    teacher: nn.Module, student: nn.Module, examples: Sequence[Example], dtype: torch.dtype, *, only_given: bool
+    teacher: nn.Module,
+    student: nn.Module,
+    examples: Sequence[Example],
+    dtype: torch.dtype,
+    *,
+    only_given: bool,
+    interface: Interface = SAME,
 ) -> Measured:
     """The error of every output of every example in every mode. Both models are changed: their statistics move.
+
+    What the student's inputs and outputs have otherwise than the teacher's is in the `interface`.
 
     Raises:
         ForwardError: the teacher doesn't run on the inputs given, in eval mode.
@@ -52,8 +61,9 @@ def measure(
             outputs: list[tuple[Arguments, dict[str, Any]]] = []
             for label, given in _chosen(move(example, dtype, device), mode, seen, only_given):
                 key = "/".join((mode, " ".join(filter(None, (label, example.name)))))
+                given = interface.of_teacher(teacher, example.method, given)
                 try:
-                    ours = run(teacher, example.method, given, mode, seen)
+                    ours = interface.kept(run(teacher, example.method, given, mode, seen))
                 except ForwardError as error:
                     if label == "given" and mode == "eval":
                         raise
@@ -66,7 +76,7 @@ def measure(
                     found.notes.append(f"{label} inputs not compared: the teacher gives no finite output for them")
                     continue
                 found.calls.setdefault(key, (example, given))
-                theirs = _of_student(student, example, given, mode)
+                theirs = _of_student(teacher, student, example, given, mode, interface)
                 for name, size in _errors(ours, theirs):
                     full = f"{key}/{name}"
                     if full not in found.errors or _size(size) > _size(found.errors[full]):
@@ -75,7 +85,8 @@ def measure(
             if mode == "eval":
                 found.constant += [" ".join(filter(None, (name, example.name))) for name in _constant(outputs)]
     if any(not _equal(buffer, before[name]) for name, buffer in teacher.named_buffers()):
-        _after_training(found, teacher, student, [(e, move(e, dtype, device)) for e in examples])
+        calls = [(e, interface.of_teacher(teacher, e.method, move(e, dtype, device))) for e in examples]
+        _after_training(found, teacher, student, calls, interface)
     if "eval" in seen.drawn:
         found.notes.append("random in eval mode: compared with the randomness switched off")
     return found
@@ -99,9 +110,13 @@ def _chosen(given: Arguments, mode: str, seen: Seen, only_given: bool) -> Iterat
             return
 
 
-def _of_student(student: nn.Module, example: Example, given: Arguments, mode: str) -> dict[str, Any]:
+def _of_student(
+    teacher: nn.Module, student: nn.Module, example: Example, given: Arguments, mode: str, interface: Interface
+) -> dict[str, Any]:
+    """The student's outputs where the teacher is given this, as far as the teacher has them."""
+    given = interface.of_student(teacher, example.method, given)
     try:
-        return run(student, example.method, given, mode)
+        return interface.kept(run(student, example.method, given, mode), of_student=True)
     except ForwardError as error:
         raise VerificationError(
             f"the student doesn't run in {mode} mode where the teacher does: in {error}. What the example inputs don't "
@@ -111,17 +126,21 @@ def _of_student(student: nn.Module, example: Example, given: Arguments, mode: st
 
 
 def _after_training(
-    found: Measured, teacher: nn.Module, student: nn.Module, calls: Sequence[tuple[Example, Arguments]]
+    found: Measured,
+    teacher: nn.Module,
+    student: nn.Module,
+    calls: Sequence[tuple[Example, Arguments]],
+    interface: Interface,
 ) -> None:
     """Eval mode once more, with the statistics that the passes in train mode have left."""
     for example, given in calls:
         key = " ".join(filter(None, ("train/then eval", example.name)))
         try:
-            ours = run(teacher, example.method, given, "eval")
+            ours = interface.kept(run(teacher, example.method, given, "eval"))
         except ForwardError:
             continue
         found.calls[key] = (example, given)
-        for name, size in _errors(ours, _of_student(student, example, given, "eval")):
+        for name, size in _errors(ours, _of_student(teacher, student, example, given, "eval", interface)):
             found.errors[f"{key}/{name}"] = size
 
 

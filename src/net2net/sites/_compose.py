@@ -41,6 +41,7 @@ def _joined(maps: list[AxisMap], lengths: list[int]) -> AxisMap:
         any(m.contracted for m in maps),
         None if all(m.gradient is None for m in maps) else np.concatenate([_gradient(m) for m in maps]),
         before=sum(lengths),
+        values=None if all(m.values is None for m in maps) else np.concatenate([_values(m) for m in maps]),
     )
 
 
@@ -66,8 +67,11 @@ def _flattened(outer: AxisMap, inner: AxisMap, length: int) -> AxisMap:
     if outer.gradient is not None or inner.gradient is not None:
         gradient = (_gradient(outer)[:, None] * _gradient(inner)[None, :]).ravel()
     contracted = outer.contracted or inner.contracted
+    values = None
+    if outer.values is not None or inner.values is not None:
+        values = np.where(inner.source < 0, _values(inner)[None, :], _values(outer)[:, None]).ravel()
     sign, before = min(outer.sign, inner.sign), outer.before * length
-    return AxisMap(source, factor, fresh, partner, sign, contracted, gradient, before=before)
+    return AxisMap(source, factor, fresh, partner, sign, contracted, gradient, before=before, values=values)
 
 
 def _shifted(places: npt.NDArray[np.int64], by: int) -> npt.NDArray[np.int64]:
@@ -80,6 +84,10 @@ def _factor(m: AxisMap) -> npt.NDArray[np.float64]:
 
 def _gradient(m: AxisMap) -> npt.NDArray[np.float64]:
     return np.ones(len(m.source)) if m.gradient is None else m.gradient
+
+
+def _values(m: AxisMap) -> npt.NDArray[np.float64]:
+    return np.zeros(len(m.source)) if m.values is None else m.values
 
 
 def _fresh(m: AxisMap) -> npt.NDArray[np.uint8]:

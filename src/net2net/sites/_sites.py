@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -263,15 +264,17 @@ class Sites:
         alike = (c.node for c in self.contractions[atom] if c.other is not None and c.other[0] is c.weight[0])
         return next(alike, None)
 
-    def fresh_needs(self, atom: Atom, *, inward: bool = False) -> FreshNeeds:
+    def fresh_needs(self, atom: Atom, *, inward: bool = False, known: Collection[str] = ()) -> FreshNeeds:
         """What new, silent units of the atom ask for: zeros on the way out, or `inward` on the way in.
+
+        `known` are buffers whose entries for new units are given.
 
         Raises:
             NotPossible: they would change the function wherever they are silenced.
         """
         silence = Silence(self.inference, atom)
         for value in self.inference.graph.state.values():
-            if holds_constants(value) and axes_with(self.inference, value, atom):
+            if holds_constants(value) and value.name not in known and axes_with(self.inference, value, atom):
                 for measured in self._measured_by(value, atom):
                     silence.require(measured, "zero")
                 silence.require(value, "zero")

@@ -18,8 +18,10 @@ class Trial:
     or runs something else when it is exported), a trial has nothing to say: drafts have to be captured.
     """
 
-    def __init__(self, teacher: nn.Module, graph: Graph, inputs: Inputs) -> None:
+    def __init__(self, teacher: nn.Module, graph: Graph, inputs: Inputs, given: Inputs | None = None) -> None:
+        """`given` are the inputs of the drafts, where those are others than the teacher's."""
         self.teacher, self.graph, self.inputs = teacher, graph, inputs
+        self.given = inputs if given is None else given
         self.tried: Tried = {}
 
     @cached_property
@@ -33,7 +35,7 @@ class Trial:
         Raises:
             Stopped: its forward doesn't run.
         """
-        return None if self.blind else record(draft, self.inputs)
+        return None if self.blind else record(draft, self.given)
 
 
 def _is_recorded(teacher: nn.Module, graph: Graph, inputs: Inputs) -> bool:

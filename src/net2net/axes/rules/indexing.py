@@ -8,22 +8,29 @@ import torch
 
 from net2net.axes._inference import Axes, Flow, Inference, rule
 from net2net.axes._terms import Lock, LockKind, Term, lock, unify
-from net2net.capture import Node
+from net2net.capture import Node, Value
+
+
+def _columns(inference: Inference, node: Node) -> Axes:
+    """The axes of a table, whose rows are fixed unless the numbers that look them up are given anew."""
+    table: Value = node["weight"]
+    axes = inference.of(table)
+    if table.name not in inference.opened.tables:
+        lock(axes[0], f"its rows are looked up by number ({node.where})")
+    return axes
 
 
 @rule("aten.embedding", flow=Flow.CONTRACT)
 def embedding(inference: Inference, node: Node) -> list[Axes]:
     """Rows of a table, by number."""
-    weight = inference.of(node["weight"])
-    lock(weight[0], f"its rows are looked up by number ({node.where})")
+    weight = _columns(inference, node)
     return [(*inference.of(node["indices"]), *weight[1:])]
 
 
 @rule("aten.embedding_bag", flow=Flow.CONTRACT)
 def embedding_bag(inference: Inference, node: Node) -> list[Axes]:
     """Sums, means or maxima of rows of a table, unit by unit; beside them, where each bag begins."""
-    weight = inference.of(node["weight"])
-    lock(weight[0], f"its rows are looked up by number ({node.where})")
+    weight = _columns(inference, node)
     bags = inference.fixed(node, node.outputs[0].shape[:1], "its places are bags")
     others = [inference.fixed(node, value.shape, "its places are bags") for value in node.outputs[1:]]
     return [(*bags, weight[1]), *others]

@@ -1,0 +1,259 @@
+"""Surgery: a trained network goes on with other inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from net2net.analysis import Analysis, Request, analyze_modes, with_notes
+from net2net.apply import grow_state
+from net2net.axes import Atom, Opened
+from net2net.capture import Example, Graph, Inputs, Methods, examples_of, require_teacher, unobserved, with_inputs
+from net2net.depth import Where
+from net2net.errors import FixedDimensionError, GrowthError, OptionError, StudentMismatchError
+from net2net.growth import Growth, compiled_alike, known_of_units, proved, require_tensors, state_of
+from net2net.operators import Made, WidthDesigner, grow, replays, told
+from net2net.plan import Plan, check_seed
+from net2net.proof import Interface, Port
+from net2net.student import NewSizes, Trial, fill, initial_values
+from net2net.surgeries._change import Surgery
+from net2net.surgeries._features import Features as Features
+from net2net.surgeries._plan import Changed, changed_axes, surgery_plan
+from net2net.surgeries._ports import Wanted, Wish, opened, wishes
+from net2net.surgeries._starts import moved, outputs_on, start_of
+from net2net.width import WidthOptions, compensate
+
+
+@unobserved
+def surgery(
+    model: nn.Module,
+    example_inputs: Inputs,
+    *,
+    features: Wanted | None = None,
+    outputs: Wanted | None = None,
+    sizes: Request | None = None,
+    where: Where | None = None,
+    seed: int = 0,
+    methods: Methods = (),
+    **options: Any,
+) -> Growth:
+    """Give a trained network other inputs and outputs: on what it knew it computes what it computed.
+
+    New features of an input have no effect at first, whatever they are; those that go are constants, which the biases
+    behind them take over. Old entries of outputs stay as they are, new ones begin as asked for.
+
+    Args:
+        model: the teacher. It is not changed.
+        example_inputs: of the teacher: a tensor, a tuple of positional arguments or a dict of keyword arguments; or a
+            list of several of these.
+        features: for inputs, by their name in `forward` or their position, the `Features` before and after. Of an input
+            that holds numbers of tokens the features are the tokens: rows of its embedding.
+        outputs: the same for outputs, by their key or position; a network with one output calls it "output".
+        sizes, where: as for `grow`: wider and deeper first, in one plan and one proof. Names are those of the teacher.
+        seed: of every random draw.
+        methods: as for `widen`.
+        options: further ones of `grow`.
+
+    Returns:
+        The growth. `growth.plan` says what moves (new actions get a part of the probability), and
+        `growth.student_inputs` are example inputs for the student.
+
+    Raises:
+        GrowthError: a name is unknown or stands twice, a size doesn't fit, a feature that goes is live, or something
+            in the network holds the axis; the message names it and says what would work.
+
+    Source: OpenAI et al. (2019), "Dota 2 with Large Scale Deep Reinforcement Learning", section 3.3 and appendix B;
+        constants that go into biases are this library's.
+
+    Example:
+        >>> import net2net
+        >>> policy = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
+        >>> growth = surgery(
+        ...     policy, torch.randn(5, 2),
+        ...     features={0: Features(["x", "v"], ["x", "angle", "v"])},
+        ...     outputs={0: Features(["left", "right"], ["left", "right", "stay"], start="never")},
+        ... )
+        >>> growth.student[0].in_features, growth.student[2].out_features, growth.verification.passed
+        (3, 3, True)
+    """
+    check_seed(seed)
+    require_teacher(model, example_inputs)
+    if not features and not outputs:
+        raise OptionError("surgery() needs features= (of inputs), outputs=, or both; net2net.grow needs neither.")
+    examples = examples_of(example_inputs, methods, model)
+    earlier: Made | None = None
+    if sizes is not None or where is not None:
+        first = grow(model, example_inputs, sizes=sizes, where=where, seed=seed, methods=methods, **options)
+        earlier = Made(first.student, first.plan, first.known)
+    elif options:
+        raise OptionError(f"{', '.join(options)} goes with sizes= or where= only.")
+    made = _operated(model if earlier is None else earlier.student, examples, features or {}, outputs or {}, seed)
+    made = made.after(earlier)
+    return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))
+
+
+def _operated(model: nn.Module, examples: tuple[Example, ...], features: Wanted, outputs: Wanted, seed: int) -> Made:
+    """What a surgery makes of a network, before its proof."""
+    analysis, wished = _analysed(model, examples, features, outputs)
+    _require_constants(model, examples, wished)
+    refusal: GrowthError | None = None
+    for later in (False, True):  # new places between two parts of an axis may belong to either
+        try:
+            changed = changed_axes(analysis, wished, later)
+            _begin(model, examples, changed)
+            plan = surgery_plan(analysis, changed, wished, seed)
+            return _measured(
+                _made(with_notes(plan, analysis), model, analysis, changed, wished), wished, model, examples
+            )
+        except OptionError:
+            raise
+        except GrowthError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
+
+
+def _analysed(
+    model: nn.Module, examples: tuple[Example, ...], features: Wanted, outputs: Wanted
+) -> tuple[Analysis, list[Wish]]:
+    """The axes of a network whose inputs and outputs are open where the wishes say so."""
+    wished: list[Wish] = []
+
+    def opening(examples: tuple[Example, ...], graph: Graph) -> Opened:
+        wished[:] = wishes(model, examples, graph, features, outputs)
+        return opened(wished)
+
+    return analyze_modes(model, examples, opening), wished
+
+
+def _begin(model: nn.Module, examples: tuple[Example, ...], changed: Mapping[Atom, Changed]) -> None:
+    """Say how new places begin, where that is not decided by exactness."""
+    given: list[dict[str, torch.Tensor]] | None = None
+    for change in changed.values():
+        at_output = [w for w in change.wishes if w.side == "output"]
+        tokens = [w for w in change.wishes if w.axis is None]
+        if not (change.source < 0).any() or not (at_output or tokens):
+            continue
+        given = outputs_on(model, examples) if given is None else given
+        hidden = any(w.side == "input" and w.axis is not None for w in change.wishes)
+        # A table that is a head too begins as what it gives: its rows for new tokens are read by nobody so far.
+        change.starts = {w: start_of(w, hidden, given) for w in at_output or tokens}
+
+
+def _require_constants(model: nn.Module, examples: tuple[Example, ...], wished: list[Wish]) -> None:
+    """Raise if a feature that goes isn't the constant that it is said to be, in some example.
+
+    Raises:
+        FixedDimensionError: it is live.
+    """
+    by_name = {w.name: w for w in wished if w.side == "input" and len(w.places.gone)}
+
+    def seen(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        if name in by_name:
+            _require_constant(by_name[name], tensor)
+        return tensor
+
+    for example in examples:
+        with_inputs(getattr(model, example.method), example.args, example.kwargs, seen)
+
+
+def _require_constant(wish: Wish, tensor: torch.Tensor) -> None:
+    old = wish.features.old
+    for place in wish.places.gone:
+        name = old[place % len(old)]
+        if wish.axis is None:
+            if bool((tensor == int(place)).any()):
+                raise FixedDimensionError(f"the token '{name}' goes, and the example inputs have it: {wish.what}.")
+            continue
+        constant, here = float(wish.places.constants[place]), tensor.select(wish.axis, int(place)).double()
+        if not np.isnan(constant) and not torch.allclose(here, torch.full_like(here, constant), rtol=1e-6, atol=1e-12):
+            raise FixedDimensionError(
+                f"'{name}' of {wish.what} is live: it goes from {float(here.min()):.4g} to {float(here.max()):.4g} in "
+                f"the example inputs and is said to be {constant:g}. Removing it would change the function; feed it "
+                "the constant first, and train on that."
+            )
+
+
+def _made(
+    plan: Plan, model: nn.Module, analysis: Analysis, changed: Mapping[Atom, Changed], wished: list[Wish]
+) -> Made:
+    """The student of a plan, and what its proof has to know."""
+    interface = Interface(
+        tuple(_port(w) for w in wished if w.side == "input"), tuple(_port(w) for w in wished if w.side == "output")
+    )
+    sizes = NewSizes(analysis.sites, {atom: len(c.source) for atom, c in changed.items()})
+    given = interface.examples(model, analysis.examples)
+    trial = Trial(model, analysis.sites.inference.graph, analysis.examples, given)
+    designer = WidthDesigner(model, analysis, WidthOptions(seed=plan.seed), trial)
+    blueprint, constants = designer.first_fitting(plan, sizes)
+    plan = replace(plan, changed={**plan.changed, **blueprint.changed(model)})
+    plan = compensate(plan, analysis.sites, constants)
+    state = state_of(model, analysis)
+    require_tensors(plan, state)
+    initial = initial_values(blueprint.model, plan.seed) if plan.draws_initial else None
+    student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))
+    known = known_of_units(plan, analysis.sites.inference, {atom: (c.name, c.source) for atom, c in changed.items()})
+    unread = {
+        t.name for c in changed.values() if all(w.axis is None for w in c.wishes) for w in c.wishes for t in w.tables
+    }
+    units = tuple(some for some in known.units if some.tensor not in unread)  # no example has a token that is new
+    return Made(student, plan, replace(known, units=units, interface=interface))
+
+
+def _port(wish: Wish) -> Port:
+    places = wish.places
+    return Port(wish.name, wish.axis, places.source, places.before, np.nan_to_num(places.constants))
+
+
+def _measured(made: Made, wished: list[Wish], model: nn.Module, examples: tuple[Example, ...]) -> Made:
+    """The same, with the probability that new logits get in the plan."""
+    named = {w.name: w for w in wished if w.side == "output"}
+    starts = [c.start or "" for c in made.plan.changes if isinstance(c, Surgery)]
+    if not any(start.startswith("never") for start in starts):
+        return made
+    given = outputs_on(made.student, made.known.interface.examples(model, examples))
+    changes = []
+    for change in made.plan.changes:
+        assert isinstance(change, Surgery)
+        if change.side == "output" and (change.start or "").startswith("never"):
+            change = replace(change, moved=moved(named[change.name], given))
+            if change.moved is not None and change.moved > 1e-3:
+                raise OptionError(
+                    f"new entries of the output '{change.name}' get {change.moved:.1%} of the probability: something "
+                    "between the bias and the output raises them. Give start= a number, the bias that is low enough."
+                )
+        changes.append(change)
+    return made._replace(plan=replace(made.plan, changes=tuple(changes)))
+
+
+@replays("surgery")
+def operated_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) -> Made:
+    """What a plan of other inputs and outputs makes of another network with the same tensors, before its proof.
+
+    Raises:
+        StudentMismatchError: its tensors, inputs or outputs are others.
+    """
+    changes = [c for c in plan.changes if isinstance(c, Surgery)]
+    features: Wanted = {c.name: c.features for c in changes if c.side == "input"}
+    outputs: Wanted = {c.name: c.features for c in changes if c.side == "output"}
+    try:
+        analysis, wished = _analysed(model, examples, features, outputs)
+    except GrowthError as error:
+        raise StudentMismatchError(
+            f"the plan isn't one for {type(model).__name__}: {error} A plan is replayed on networks of the shapes that "
+            "it was made for."
+        ) from error
+    _require_constants(model, examples, wished)
+    for later in (False, True):
+        changed = changed_axes(analysis, wished, later)
+        sizes = {name: value.shape for name, value in analysis.sites.inference.graph.state.items()}
+        new = NewSizes(analysis.sites, {atom: len(c.source) for atom, c in changed.items()})
+        state = analysis.sites.inference.graph.state
+        if all(new.shape(state[name]) == t.shape for name, t in plan.tensors.items() if name in sizes):
+            break
+    return _made(plan, model, analysis, changed, wished)
