@@ -107,6 +107,7 @@ def beats() -> tuple[nn.Module, Tensor, Tensor]:
     return model, x, outputs(model, x)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("how", [None, "split"])
 @pytest.mark.parametrize("sizes", [2.0, {"lstm": 201}, {"linear0": 1.5}, {"conv1": 3}], ids=str)
 def test_an_lstm_wider(beats: Any, sizes: Any, how: str | None) -> None:
@@ -148,6 +149,7 @@ def story(folder: Path, dtype: str) -> list[int]:
     return told
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("request_", REQUESTS)
 def test_the_stories_go_on_word_for_word(tmp_path: Path, request_: str) -> None:
     folder = shared("weights", "llama2c-stories260K", "hf")

@@ -60,6 +60,7 @@ def awkward(size: int) -> Iterator[int]:
     yield from dict.fromkeys((size + 1, 2 * size - 1, 3 * size))
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("model", TORCH_MODELS + CORE, ids=str)
 def test_twice_as_wide(model: ZooModel) -> None:
     teacher, inputs = in_float64(model)
@@ -69,6 +70,7 @@ def test_twice_as_wide(model: ZooModel) -> None:
         assert bool(growth.plan.left_out) == (model.name in WITH_FIXED_WIDTHS)
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("model", TORCH_MODELS, ids=str)
 @pytest.mark.parametrize("how", ["split", "pair"])
 def test_other_ways(model: ZooModel, how: str) -> None:
@@ -115,6 +117,7 @@ def dimensions(model: ZooModel) -> dict[str, net2net.Dimension]:
 SLOW = {"transformer_seq2seq", "swin"}
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("model", [m for m in TORCH_MODELS if m.name not in SLOW], ids=str)
 def test_one_dimension_at_a_time(model: ZooModel) -> None:
     growable = [n for n, d in dimensions(model).items() if d.growth != "fixed"]
@@ -139,6 +142,7 @@ def test_every_family_twice_as_wide(model: ZooModel) -> None:
         check(teacher, net2net.widen(teacher, 2.0, inputs), inputs)
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("name", ["gpt2", "mistral", "qwen3", "gemma", "opt", "bert", "t5", "bart", "vit"])
 def test_a_student_survives_saving_and_loading(name: str, tmp_path: Path) -> None:
     model = next(m for m in HUGGINGFACE_MODELS if m.name == name)
@@ -148,6 +152,7 @@ def test_a_student_survives_saving_and_loading(name: str, tmp_path: Path) -> Non
     assert net2net.verify(model.build(), loaded, model.inputs()).passed
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("name", ["resnet_basic", "vit", "lstm_tagger", "gpt2", "mistral"])
 def test_float32_and_bfloat16(name: str) -> None:
     model = next(m for m in ALL_MODELS if m.name == name)

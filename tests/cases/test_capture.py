@@ -62,6 +62,7 @@ MASKS: dict[str, Callable[[Tensor], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("kind", MASKS)
 def test_a_transformer_with_a_mask_grows(kind: str) -> None:
     torch.manual_seed(0)

@@ -84,6 +84,7 @@ def difference(teacher: Any, folder: Path, inputs: Any = None) -> float:
     )
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("build", "sizes"),
     [
@@ -351,6 +352,7 @@ WIDER = {"hidden_size": "2x", "num_attention_heads": 8, "num_key_value_heads": 4
 FOUR = {"hidden_size": "4x", "num_attention_heads": 16, "num_key_value_heads": 8}
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize(
     ("build", "dtype", "sizes", "options", "rounded"),
     [

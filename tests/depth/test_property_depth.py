@@ -24,7 +24,7 @@ _FREE = settings(
 Example = tuple[Chain, Depth, Wish]
 
 
-@settings(_FREE, max_examples=25)
+@settings(_FREE, max_examples=15)
 @given(cases())
 def test_every_growth_is_exact_or_refused(example: Example) -> None:
     event(outcome(*example))

@@ -88,6 +88,7 @@ def deepened(model: ZooModel) -> net2net.Growth | None:
     return growth
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("model", marked(TORCH_MODELS))
 def test_twice_as_deep(model: ZooModel) -> None:
     growth = deepened(model)

@@ -28,6 +28,7 @@ def run_of(arm: str, rate: float, accuracy: float, budget: float = 0.5) -> Run:
     return Run(arm, budget, "choice", rate, 8, CHOICE_SEED, 1e6, 0.1, 10, None, (point,))
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("name", RECIPES)
 def test_smoke(name: str, tmp_path: Path) -> None:
     """Every experiment from its data to the last run, with every arm, on the data that need no download."""
@@ -46,6 +47,7 @@ def test_smoke(name: str, tmp_path: Path) -> None:
         assert grown.points[0].loss == pytest.approx(teacher.points[-1].loss, rel=1e-5)
 
 
+@pytest.mark.sweep
 def test_an_interrupted_experiment_goes_on(tmp_path: Path) -> None:
     whole = reproduce("deeper", tmp_path, seeds=1, budget="smoke")
     file = tmp_path / "results.jsonl"

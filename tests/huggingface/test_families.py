@@ -18,6 +18,7 @@ MODELS = {model.name: model for model in huggingface_models()}
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("name", ["gpt2", "bert", "t5", "gemma3", "qwen3", "gpt_neox", "clip"])
 def test_wider_and_deeper(name: str, tmp_path: Path) -> None:
     if name not in MODELS:

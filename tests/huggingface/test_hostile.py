@@ -434,6 +434,7 @@ PLACES = [
 ]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(("where", "value"), PLACES)
 def test_one_weight_that_is_no_number(folder: Path, where: str, value: float) -> None:
     """Wherever it is: in the table of tokens it may be in a row that no example looks up."""

@@ -12,6 +12,7 @@ from mixtures import RULES, Rule, network, tokens
 from net2net.moe import mixtures
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("rule", [r for r in RULES if not r.groups], ids=str)
 @pytest.mark.parametrize("top_k", [1, 2])
 def test_a_released_network_is_of_its_own_class_and_says_how_far_off_it_is(rule: Rule, top_k: int) -> None:

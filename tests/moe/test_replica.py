@@ -25,6 +25,7 @@ FORMS_AND_K = [*(("stacked", k) for k in (1, 2, 4, 8)), ("list", 2)]
 GATES = [(form, rule, k) for form, k in FORMS_AND_K for rule in RULES if not (rule.groups and k > 4)]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(("form", "rule", "top_k"), GATES, ids=str)
 def test_every_gate_is_exact(form: str, rule: Rule, top_k: int) -> None:
     teacher = network(form, rule, 8, top_k)
@@ -50,6 +51,7 @@ def test_any_counts_are_exact(form: str, rule: Rule, counts: list[int], top_k: i
     assert mixtures(student, tokens()).found["1.experts"].size == sum(counts)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("factor", [1.5, 2, 3, "2x", 11])
 @pytest.mark.parametrize("form", FORMS)
 def test_sizes(form: str, factor: float | str) -> None:

@@ -23,6 +23,7 @@ def error(a: nn.Module, b: nn.Module, x: torch.Tensor) -> float:
 PLAIN = [rule for rule in RULES if not rule.groups]
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("rule", PLAIN, ids=str)
 @pytest.mark.parametrize(("form", "top_k"), [("stacked", 1), ("stacked", 4), ("stacked", 8), ("list", 2)])
 def test_raising_k_is_exact(form: str, rule: Rule, top_k: int) -> None:
@@ -241,6 +242,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_families_of_transformers(family: str) -> None:
     config = getattr(transformers, f"{family}Config")(**SIZES, **FAMILIES[family])

@@ -42,6 +42,7 @@ def moved(student: nn.Module, before: dict[str, Tensor], teacher: dict[str, Tens
     return still
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5), (torch.bfloat16, 5e-2)]
 )

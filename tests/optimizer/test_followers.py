@@ -174,6 +174,7 @@ OPTIONS: dict[str, Callable[[nn.Module, Any], net2net.Growth]] = {
 }
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("name", ["llama", "resnet_basic"])
 def test_a_growth_is_a_recipe(name: str, options: str) -> None:

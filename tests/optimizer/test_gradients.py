@@ -110,6 +110,7 @@ EVERYTHING = [
 ]
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("options", [{"how": "split", "shares": "even"}, {"how": "pair"}])
 @pytest.mark.parametrize("name,tolerance", EVERYTHING)
 def test_even_copies_and_silent_units_have_the_gradients_of_the_rule(
@@ -212,6 +213,7 @@ def test_a_student_that_the_user_built() -> None:
     assert largest_error(net2net.transfer(teacher, deeper, X, how="split"), X) < EXACT
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("name", ["mlp", "resnet_basic", "llama", "vit", "gru_lm", "llama_tied", "gpt2", "qwen3"])
 def test_weights_times_gradients_sum_to_one_over_copies(name: str) -> None:
     """What must hold for any function-preserving plan: the student's derivative along the teacher's directions."""

@@ -51,6 +51,7 @@ def other_weights(teacher: nn.Module) -> nn.Module:
     return other
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_plan_from_disk_makes_the_same_student(way: str, tmp_path: Path) -> None:
     name, make = WAYS[way]

@@ -108,6 +108,7 @@ def warm(network: str, optimizer: str) -> tuple[nn.Module, torch.optim.Optimizer
     return copy.deepcopy(_warm(network, optimizer))
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("options", [{}, {"how": "split"}])
 @pytest.mark.parametrize("factor", [2.0, 4.0, 8.0])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -145,6 +146,7 @@ def test_rates_by_width_hold_a_high_rate() -> None:
     assert peaks["width"] <= 1.05 < peaks["keep"], peaks
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("network", ["mlp", "convolutions", "llama"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_copies_separate(network: str, optimizer: str) -> None:

@@ -134,6 +134,7 @@ def departure(
     return max(float((a - b).abs().max() / a.abs().max()) for a, b in zip(ours, theirs, strict=True))
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("network", ["mlp", "llama"])
 def test_the_student_follows_the_teacher(network: str, optimizer: str) -> None:

@@ -152,6 +152,7 @@ def test_a_plain_loop(tmp_path: Path) -> None:
     assert equal(whole, broken)
 
 
+@pytest.mark.sweep
 def test_the_trainer(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")

@@ -63,6 +63,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module]:
     return folder, fitted(folder)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("step", [2, 4, 6, 8, 10])
 def test_a_run_that_is_resumed_ends_with_the_same_weights(

@@ -62,6 +62,7 @@ def run(until: int, begin: int, training: Training, file: Path | None = None) ->
     return training
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_run_that_grows_twice_ends_the_same_however_often_it_is_killed(tmp_path: Path, seed: int) -> None:
     whole = run(STEPS, 0, begun())

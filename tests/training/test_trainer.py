@@ -62,6 +62,7 @@ def test_the_model_grows_and_goes_on(whole: tuple[Path, Any]) -> None:
     assert len(model.model.layers) == 3 and model.model.layers[0].mlp.up_proj.out_features == 40
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("step", [2, 4, 6, 8])
 def test_a_run_that_is_resumed_ends_with_the_same_weights(whole: tuple[Path, Any], tmp_path: Path, step: int) -> None:
     folder, model = whole

@@ -32,9 +32,12 @@ def as_deep(
     The student is the draft: its forward says what is read between which blocks, as far as it differs from the
     teacher's.
     """
+    theirs = dict(student.named_modules())
+    if theirs.keys() == dict(teacher.named_modules()).keys():
+        yield None
+        return
     analysis = analyze_examples(teacher, inputs[:1])
     inference, positions = analysis.sites.inference, options.positions
-    theirs = dict(student.named_modules())
     ways: list[list[dict[str, Depth]]] = []
     longer: set[str] = set()
     containers: dict[str, list[Stack]] = {}
