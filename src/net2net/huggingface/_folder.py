@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,10 @@ _DTYPES = {
 NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
+class NeedsMemory(CheckpointError):
+    """The checkpoint can't be streamed; it can be grown in memory."""
+
+
 @dataclass(frozen=True)
 class Stored:
     """One tensor of a folder: its file, its first byte there, its shape and its dtype."""
@@ -39,14 +43,27 @@ class Stored:
     dtype: torch.dtype
 
 
+@dataclass(frozen=True)
+class Part:
+    """A tensor of the files that is a part of a module's: rows of one expert, or all of it where `expert` is None."""
+
+    name: str
+    expert: int | None
+    start: int
+    stop: int
+
+
 @dataclass
 class Folder:
-    """A checkpoint: `tensors` by name, as they are in the files."""
+    """A checkpoint: `tensors` by name, as they are in the files; where modules have several of these in one, that one
+    is among the `tensors`, `parts` says what it consists of, and `files` are the tensors as they are in the files."""
 
     path: Path
     config: Any
     model_class: type[nn.Module]
     tensors: dict[str, Stored]
+    files: dict[str, Stored]
+    parts: dict[str, tuple[Part, ...]] = field(default_factory=dict)
 
     def read(
         self, name: str, rows: npt.NDArray[np.int64] | None = None, buffer: torch.Tensor | None = None
@@ -58,7 +75,9 @@ class Folder:
             rows: all of them by default.
             buffer: bytes that the result may lie in; it must have enough of them.
         """
-        stored = self.tensors[name]
+        if name in self.parts:
+            return self._joined(name, rows, buffer)
+        stored = self.files[name]
         if rows is None or not stored.shape or len(rows) == stored.shape[0]:
             shape, runs = stored.shape, [(0, stored.shape[0] - 1 if stored.shape else 0)]
         else:
@@ -81,9 +100,20 @@ class Folder:
                     filled, place, length = filled + count, place + count, length - count
         return result
 
+    def _joined(self, name: str, rows: npt.NDArray[np.int64] | None, buffer: torch.Tensor | None) -> torch.Tensor:
+        """A tensor of a module, or some experts of it, of its parts in the files."""
+        parts = self.parts[name]
+        if parts[0].expert is None:
+            return self.read(parts[0].name, rows, buffer)
+        wanted = range(self.tensors[name].shape[0]) if rows is None else rows.tolist()
+        of: dict[int, list[str]] = {}
+        for part in parts:
+            of.setdefault(part.expert or 0, []).append(part.name)
+        return torch.stack([torch.cat([self.read(each) for each in of[expert]]) for expert in wanted])
+
     def bytes(self) -> int:
         """The size of all tensors."""
-        return sum(_size(s) for s in self.tensors.values())
+        return sum(_size(s) for s in self.files.values())
 
 
 def _size(stored: Stored) -> int:
@@ -106,7 +136,8 @@ def open_folder(path: str | Path) -> Folder:
     config, model_class = open_config(path)
     if getattr(config, "quantization_config", None) is not None:
         raise CheckpointError(f"{path} is quantised, by its config.json: grow the weights that it was made from.")
-    return Folder(path, config, model_class, _tensors(path))
+    tensors = _tensors(path)
+    return Folder(path, config, model_class, tensors, tensors)
 
 
 def open_config(path: Path) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from net2net.depth import DepthOptions, Positions
 from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
 from net2net.huggingface._beside import PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
-from net2net.huggingface._depth import NeedsMemory, check_used
+from net2net.huggingface._depth import check_used
 from net2net.huggingface._effect import check_effect
-from net2net.huggingface._folder import NAMES, Folder, open_folder
+from net2net.huggingface._folder import NAMES, Folder, NeedsMemory, open_folder
 from net2net.huggingface._heads import naming_heads
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._job import Job
@@ -117,13 +118,14 @@ def _streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> C
     """Carry out a plan from folder to folder."""
     folder, partial = job.folder, job.partial
     check_used(job.depth, planned.plan)
-    plan = with_rounding(planned.plan, lambda name: folder.tensors[name].dtype, job.dtype)
+    files = with_rounding(planned.files, lambda name: folder.tensors[name].dtype, job.dtype)
+    plan = replace(planned.plan, notes=files.notes)
     models = planned.teacher, planned.student
     write_state = None if job.state is None else optimizer_writer(job.state, plan, *models)
-    slots = layout(_wanted(folder, plan, job.dtype), job.max_shard_bytes)
+    slots = layout(_wanted(folder, files, job.dtype), job.max_shard_bytes)
     length = sum(slot.length for slot in slots)
     room = job.room(models, length)
-    found = job.found(plan, room, max(_memory(plan, slots), room.optimizer[1] if room.optimizer else 0))
+    found = job.found(plan, room, max(_memory(files, slots), room.optimizer[1] if room.optimizer else 0))
     if job.dry_run:
         return found
     teacher = reference(folder, job.trial)
@@ -142,7 +144,7 @@ def _streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> C
         if progress is not None:
             progress("writing", finished, length)
 
-    sums = write(partial, slots, lambda slot: _pieces(folder, plan, slot), done)
+    sums = write(partial, slots, lambda slot: _pieces(folder, files, slot), done)
     if job.dtype is not None:
         planned.config.dtype = job.dtype
     planned.config.save_pretrained(partial)

@@ -14,12 +14,13 @@ from net2net.capture import Inputs
 from net2net.depth import DepthOptions
 from net2net.errors import CheckpointError
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._depth import GrownList, KindError, NeedsMemory, check_kinds, depth_edits, origin
-from net2net.huggingface._folder import NAMES, Folder, tied_names
+from net2net.huggingface._depth import GrownList, KindError, check_kinds, depth_edits, origin
+from net2net.huggingface._folder import NAMES, Folder, NeedsMemory, tied_names
 from net2net.huggingface._grouped import more_key_value_heads
 from net2net.huggingface._ignored import without_ignored
 from net2net.huggingface._inputs import suiting
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
+from net2net.huggingface._parts import by_files, by_modules
 from net2net.huggingface._verify import Trial
 from net2net.operators import plan_between
 from net2net.plan import Plan, TensorPlan, Widening, weakest
@@ -29,9 +30,11 @@ from net2net.width import WidthOptions, how_of
 
 @dataclass(frozen=True)
 class CheckpointPlan:
-    """What will be written: the plan for every tensor, the config, and the two models without weights."""
+    """What will be written: the plan for every tensor of the modules and for every one of the `files`, the config, and
+    the two models without weights."""
 
     plan: Plan
+    files: Plan
     config: Any
     teacher: nn.Module
     student: nn.Module
@@ -60,7 +63,7 @@ def _plan(
     folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthOptions, trial: Trial
 ) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
-    folder, ignored = without_ignored(folder, teacher)
+    folder, ignored = without_ignored(by_modules(folder, teacher), teacher)
     _check_files(folder, teacher)
     if options.how is not None and how_of(options.how).fill == "initial":
         raise NeedsMemory(f"{options.how} draws as each layer's own initialiser does, which needs the model in memory.")
@@ -89,7 +92,7 @@ def _plan(
     tensors = _tensors(folder, teacher, student, grown, width)
     changes = (*(g.edit.deepening for g in grown if g.edit), *_everywhere(width.widenings, lists))
     plan = Plan(tensors, changes, options.seed, weakest(changes), notes=ignored, version=__version__)
-    return CheckpointPlan(plan, config, teacher, student)
+    return CheckpointPlan(plan, replace(plan, tensors=by_files(tensors, folder, student)), config, teacher, student)
 
 
 def _everywhere(widenings: tuple[Widening, ...], lists: list[Layers]) -> Iterator[Widening]:

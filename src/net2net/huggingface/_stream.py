@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import Executor
 from queue import SimpleQueue
@@ -13,6 +14,7 @@ from torch import nn
 
 from net2net.apply import PIECE, one_core_each, threads
 from net2net.huggingface._folder import Folder, tied_names
+from net2net.huggingface._parts import by_modules
 from net2net.pretrained import bare_model
 
 Buffers = SimpleQueue[tuple[torch.Tensor, torch.Tensor]]
@@ -22,23 +24,39 @@ class _OnDisk(torch.Tensor):
     """A weight that isn't in memory: it can be asked what it looks like, and computing with it is an error.
 
     On the meta device it would be no error: a product of a real tensor with one that has no memory is a real tensor of
-    whatever the memory held before.
+    whatever the memory held before. One place of the first axis, such as an expert, is read where `place` can do so.
     """
 
-    def __new__(cls, shape: torch.Size, dtype: torch.dtype) -> _OnDisk:
+    place: Callable[[int], torch.Tensor] | None
+
+    def __new__(
+        cls, shape: torch.Size, dtype: torch.dtype, place: Callable[[int], torch.Tensor] | None = None
+    ) -> _OnDisk:
         make: Any = torch.Tensor._make_wrapper_subclass
         found: _OnDisk = make(cls, shape, dtype=dtype, device="cpu")
+        found.place = place
         return found
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         """Every operation comes here."""
+        if func is torch.ops.aten.select.int and args[1] == 0 and args[0].place is not None:
+            return args[0].place(args[2])
+        if func is torch.ops.aten.detach.default:
+            return args[0]
         raise RuntimeError(f"{func} reads a weight outside of the forward of its module")
 
 
 def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
-    """A model that computes with the weights of a checkpoint and holds those of one module at a time."""
-    model = bare_model(folder.model_class, folder.config)
+    """A model that computes with the weights of a checkpoint and holds those of one module, or one expert, at a time.
+
+    Raises:
+        NeedsMemory: its files hold the tensors of its modules in a way that isn't known.
+    """
+    config = copy.deepcopy(folder.config)
+    config._experts_implementation = "eager"  # one expert after the other
+    model = bare_model(folder.model_class, config)
+    folder = by_modules(folder, model)
     ties = tied_names(model)
     for own in (module._buffers for module in model.modules()):
         for name, buffer in own.items():
@@ -46,12 +64,15 @@ def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
                 own[name] = buffer.to(dtype)
     buffers, pool = _buffers(dtype), one_core_each()
     names = {name: _stored(name, folder, ties) for name in model.state_dict()}
-    for weights in (module._parameters for module in model.modules()):
-        for name, weight in weights.items():
-            if weight is not None:
-                weights[name] = _OnDisk(weight.shape, dtype)  # type: ignore[assignment]
     for path, module in model.named_modules():
         mine = [name for name, p in module._parameters.items() if p is not None]
+        for name in mine:
+            stored = names[f"{path}.{name}" if path else name]
+            place = _experts(folder, stored, dtype) if _holds_experts(module) else None
+            weight = _OnDisk(module._parameters[name].shape, dtype, place)
+            module._parameters[name] = weight
+        if _holds_experts(module):
+            mine = []
         kept = [name for name in module._buffers if (f"{path}.{name}" if path else name) in names]
         source = {name: names[f"{path}.{name}" if path else name] for name in (*mine, *kept)}
         if type(module) is nn.Linear and module.in_features <= PIECE:
@@ -122,6 +143,21 @@ def _embedding(folder: Folder, name: str, dtype: torch.dtype) -> Callable[[torch
         return folder.read(name, rows.numpy()).to(dtype)[places]
 
     return forward
+
+
+def _holds_experts(module: nn.Module) -> bool:
+    """Whether a module's weights are stacks with an axis of experts, which it takes one at a time."""
+    own = [p for p in module._parameters.values() if p is not None]
+    return any(p.dim() == 3 for p in own) and len({p.shape[0] for p in own}) == 1
+
+
+def _experts(folder: Folder, name: str, dtype: torch.dtype) -> Callable[[int], torch.Tensor]:
+    """Reads one expert of a stack."""
+
+    def place(expert: int) -> torch.Tensor:
+        return folder.read(name, np.array([expert]))[0].to(dtype)
+
+    return place
 
 
 def _hook(

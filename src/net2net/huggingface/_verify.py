@@ -15,9 +15,10 @@ import torch
 from net2net.apply import PIECE, alone, in_threads
 from net2net.capture import Inputs, named_outputs
 from net2net.errors import CheckpointError, StudentMismatchError
-from net2net.huggingface._folder import Folder, open_folder
+from net2net.huggingface._folder import Folder, NeedsMemory, open_folder
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import Tensors, from_config, given_inputs, suiting
+from net2net.huggingface._parts import by_modules
 from net2net.huggingface._proof import long_inputs
 from net2net.huggingface._stream import streaming_model
 from net2net.plan import Preservation
@@ -118,7 +119,10 @@ def _check_finite(folder: Folder) -> None:
         return None if all(bool(torch.isfinite(pair).all()) for pair in extremes) else name
 
     # Buffers may hold infinity: a mask does.
-    parameters = dict(bare_model(folder.model_class, folder.config).named_parameters(remove_duplicate=False))
+    model = bare_model(folder.model_class, folder.config)
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    with contextlib.suppress(NeedsMemory):
+        folder = by_modules(folder, model)
     found = next(filter(None, in_threads(odd, [n for n in folder.tensors if n in parameters])), None)
     if found is not None:
         raise CheckpointError(f"'{found}' of the source holds NaN or infinity.")
@@ -165,7 +169,7 @@ def _outputs(folder: Folder, inputs: Tensors, dtypes: Sequence[torch.dtype]) -> 
             model = streaming_model(folder, working)
             with torch.no_grad(), alone():
                 return named_outputs(model(**given)), working
-        except (RuntimeError, NotImplementedError, KeyError, StopIteration):
+        except (RuntimeError, NotImplementedError, KeyError, StopIteration, NeedsMemory):
             continue  # a cast to one dtype is written into its forward, or its files have other names
     model_class: Any = folder.model_class
     whole = model_class.from_pretrained(folder.path, dtype=torch.float32, local_files_only=True).eval()
