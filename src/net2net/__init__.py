@@ -25,8 +25,8 @@ from net2net.errors import (
     VerificationError,
 )
 from net2net.growth import Growth, Twins, twins
-from net2net.huggingface import grow_checkpoint
-from net2net.moe import balance_experts, expert_scores, release_routing, upcycle
+from net2net.huggingface import grow_checkpoint, upcycle_checkpoint
+from net2net.moe import attach_replicas, balance_experts, expert_scores, release_routing, save_replicas, upcycle
 from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
 from net2net.plan import Plan
@@ -60,6 +60,7 @@ __all__ = [
     "Verification",
     "VerificationError",
     "analyze",
+    "attach_replicas",
     "balance_experts",
     "deepen",
     "expert_scores",
@@ -70,10 +71,12 @@ __all__ = [
     "register_rule",
     "release_routing",
     "replay",
+    "save_replicas",
     "surgery",
     "transfer",
     "twins",
     "upcycle",
+    "upcycle_checkpoint",
     "verify",
     "widen",
 ]

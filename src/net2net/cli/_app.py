@@ -17,6 +17,7 @@ from net2net.cli._grow import grow_model
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import requested
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
+from net2net.cli._upcycle import upcycle
 from net2net.cli._verify import compared
 from net2net.errors import GrowthError
 from net2net.huggingface import local_folder
@@ -262,6 +263,7 @@ def demo(
         render.say(f"open {output / 'report.html'}")
 
 
+app.command()(upcycle)
 app.command()(reproduce)
 
 

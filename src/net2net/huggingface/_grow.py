@@ -96,13 +96,13 @@ def grow_checkpoint(
     """
     target = Path(target)
     source = local_folder(source)
-    partial = _place(target, source)
+    partial = place(target, source)
     folder = open_folder(source)
     state = None if optimizer is None else state_file(folder.path, optimizer)
     if new_config(folder.config, sizes).to_dict() == folder.config.to_dict():
         raise SizeError(f"{dict(sizes)} changes nothing in {folder.path}/config.json; ask for more.")
     options, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, seed=seed)
-    new_dtype, most = _dtype(dtype), _bytes(max_shard_size)
+    new_dtype, most = _dtype(dtype), shard_bytes(max_shard_size)
     check_effect(folder.model_class, folder.config, sizes)
     trial = trial_of(folder, seed, example_inputs)
     job = Job(folder, target, partial, sizes, options, depth, trial, new_dtype, most, state, dry_run)
@@ -111,10 +111,10 @@ def grow_checkpoint(
             planned = plan_checkpoint(folder, sizes, options, depth, trial)
         except NeedsMemory as reason:
             return grow_in_memory(job, str(reason))
-    return _streamed(job, planned, progress)
+    return streamed(job, planned, progress)
 
 
-def _streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> CheckpointGrowth:
+def streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> CheckpointGrowth:
     """Carry out a plan from folder to folder."""
     folder, partial = job.folder, job.partial
     check_used(job.depth, planned.plan)
@@ -150,7 +150,7 @@ def _streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> C
     planned.config.save_pretrained(partial)
     complete(partial, folder.path, plan, sums, run=job.state is not None)
     proof = compare(teacher, open_folder(partial), job.trial, plan.preserves)
-    return job.finish(found, _require(proof, partial, planned.config))
+    return job.finish(found, require(proof, partial, planned.config))
 
 
 def _wanted(folder: Folder, plan: Plan, dtype: torch.dtype | None) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -168,7 +168,7 @@ def _dtype(name: str | None) -> torch.dtype | None:
     return wanted
 
 
-def _bytes(size: str) -> int:
+def shard_bytes(size: str) -> int:
     text = size.strip().upper()
     try:
         number = float(text[:-2]) * _UNITS[text[-2:]]
@@ -179,7 +179,7 @@ def _bytes(size: str) -> int:
     raise OptionError(f"max_shard_size={size!r} is no size; write 5GB or 500MB.")
 
 
-def _place(target: Path, source: Path) -> Path:
+def place(target: Path, source: Path) -> Path:
     """The folder that a run writes to, until it is whole and gets the target's name."""
     target = target.absolute()
     if os.path.lexists(target):
@@ -261,7 +261,7 @@ def _memory(plan: Plan, slots: list[Slot]) -> int:
     return 4 * largest * threads()
 
 
-def _require(found: Verification, partial: Path, config: Any) -> Verification:
+def require(found: Verification, partial: Path, config: Any) -> Verification:
     if not found.passed:
         raise VerificationError(
             f"the files don't compute the teacher's function: relative error {found.max_relative_error:.1e}, tolerance "

@@ -47,9 +47,9 @@ def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:
     config = with_longer_lists(model_class, folder.config, new_config(folder.config, job.sizes), chosen)
     check_saves(config)
     bare, bigger = (bare_model(model_class, c) for c in (folder.config, config))
-    working = _widest(folder)
+    working = widest(folder)
     room = job.room((bare, bigger), weight_bytes(bigger, job.dtype or working))
-    teacher = _teacher(folder, working)
+    teacher = load_teacher(folder, working)
     growth = _grown(job, teacher, _student(model_class, config, working, job.options.seed))
     plan, student = with_rounding(growth.plan, lambda name: working, job.dtype), growth.student
     check_used(depth, plan)
@@ -125,13 +125,13 @@ def _also_longer(growth: Growth, loaded: nn.Module, trial: Trial) -> Verificatio
     return replace(proof, errors=errors, notes=tuple(notes))
 
 
-def _widest(folder: Folder) -> torch.dtype:
+def widest(folder: Folder) -> torch.dtype:
     """The dtype that holds every weight of the files as it is."""
     own = {stored.dtype for stored in folder.tensors.values() if stored.dtype.is_floating_point}
     return functools.reduce(torch.promote_types, own) if own else torch.float32
 
 
-def _teacher(folder: Folder, dtype: torch.dtype) -> Any:
+def load_teacher(folder: Folder, dtype: torch.dtype) -> Any:
     model_class: Any = folder.model_class
     try:
         teacher, loading = model_class.from_pretrained(

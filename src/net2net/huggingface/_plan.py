@@ -64,7 +64,7 @@ def _plan(
 ) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
     folder, ignored = without_ignored(by_modules(folder, teacher), teacher)
-    _check_files(folder, teacher)
+    check_files(folder, teacher)
     if options.how is not None and how_of(options.how).fill == "initial":
         raise NeedsMemory(f"{options.how} draws as each layer's own initialiser does, which needs the model in memory.")
     inputs = trial.inputs["given"]
@@ -89,7 +89,7 @@ def _plan(
     found = _changed_by_depth((teacher, student), (small, student_small), grown, known)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
-    tensors = _tensors(folder, teacher, student, grown, width)
+    tensors = plan_tensors(folder, teacher, student, grown, width)
     changes = (*(g.edit.deepening for g in grown if g.edit), *_everywhere(width.widenings, lists))
     plan = Plan(tensors, changes, options.seed, weakest(changes), notes=ignored, version=__version__)
     return CheckpointPlan(plan, replace(plan, tensors=by_files(tensors, folder, student)), config, teacher, student)
@@ -109,7 +109,7 @@ def _everywhere(widenings: tuple[Widening, ...], lists: list[Layers]) -> Iterato
                 yield replace(widening, dimension=f"{layers.path}.{i}.{rest}")
 
 
-def _check_files(folder: Folder, teacher: nn.Module) -> None:
+def check_files(folder: Folder, teacher: nn.Module) -> None:
     """Every tensor of the model is in the files, at the shape that the config says, and nothing else is."""
     ties = tied_names(teacher)
     own, expected = teacher.state_dict(), shapes(teacher)
@@ -176,7 +176,7 @@ def _changed_by_depth(
     return None
 
 
-def _tensors(
+def plan_tensors(
     folder: Folder, teacher: nn.Module, student: nn.Module, lists: list[GrownList], width: Plan
 ) -> dict[str, TensorPlan]:
     """How every tensor of the student is made, by the names in the files."""
@@ -192,6 +192,8 @@ def _tensors(
         source = mine.get(own.source, own.source)
         if source not in folder.tensors:  # a tied tensor may be stored under its other name
             source = next(n for n, first in mine.items() if first == source)
+        if own.template not in width.tensors and folder.tensors[source].shape != shape:
+            raise NeedsMemory(f"'{name}' would be {list(shape)}, by the number of layers.")
         plan = replace(plan, source=source, new=own.new)
         found[name] = plan if own.change is None else own.change.of(plan)
     return found

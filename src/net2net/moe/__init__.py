@@ -1,5 +1,8 @@
 """Mixtures of experts: found in any network, grown, made from feed-forwards."""
 
+from net2net.moe._attached import REPLICAS_FILE, attach_replicas, save_replicas
+from net2net.moe._copies import Copied, plan_copies
+from net2net.moe._counts import Experts
 from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
 from net2net.moe._gate import Gate
 from net2net.moe._mixtures import Mixture, Mixtures, mixtures
@@ -9,6 +12,9 @@ from net2net.moe._scores import expert_scores
 from net2net.moe._upcycle import upcycle
 
 __all__ = [
+    "REPLICAS_FILE",
+    "Copied",
+    "Experts",
     "Gate",
     "Mixture",
     "MixtureOfExperts",
@@ -18,9 +24,12 @@ __all__ = [
     "ReplicatedExpert",
     "StackedExperts",
     "TopKRouter",
+    "attach_replicas",
     "balance_experts",
     "expert_scores",
     "mixtures",
+    "plan_copies",
     "release_routing",
+    "save_replicas",
     "upcycle",
 ]

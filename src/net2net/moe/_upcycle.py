@@ -11,13 +11,14 @@ from net2net.capture import Example, Inputs, examples_of, require_teacher, struc
 from net2net.errors import OptionError, StudentMismatchError
 from net2net.growth import Growth, Known, carried_out, compiled_alike, proved
 from net2net.moe._change import Upcycling
+from net2net.moe._copies import copies_plan, require_mixtures
 from net2net.moe._counts import Counts, Experts, Scores, requested
 from net2net.moe._dense import dense_made
 from net2net.moe._mixtures import Look, chosen_together, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
-from net2net.moe._stock import copied_tensors, freed, raised, set_copies, set_words
+from net2net.moe._stock import set_copies, set_words
 from net2net.operators import Made, replays, told
-from net2net.plan import AxisMap, Plan, Preservation, TensorPlan
+from net2net.plan import AxisMap, Plan, TensorPlan
 from net2net.pretrained import Search, is_pretrained, shapes
 
 ROUTINGS = ("replica", "raise_k", "free")
@@ -94,17 +95,12 @@ def upcycle(
         return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))
     seen = look(model, examples)
     found, unknown = seen.mixtures.found, seen.mixtures.unknown
-    if not found:
-        reasons = "; ".join(f"'{name}': {reason}" for name, reason in list(unknown.items())[:2])
-        raise OptionError(
-            f"{type(model).__name__} has no mixture of experts that can be upcycled"
-            f"{f': {reasons}' if reasons else ''}. With top_k= its dense feed-forwards become mixtures."
-        )
+    require_mixtures(model, seen)
     counts = requested(seen.mixtures, experts, scores, cap)
     if routing == "replica":
         plan = _replica_plan(model, seen, counts, seed)
     else:
-        plan = _stock_plan(model, seen, counts, routing, noise, seed)
+        plan = copies_plan(model, model, seen, counts, routing, noise, seed)
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}
     made = _made(model, replace(plan, left_out=unknown | rest), seen, examples)
     return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))
@@ -123,25 +119,6 @@ def _replica_plan(model: nn.Module, seen: Look, counts: dict[str, Counts], seed:
         for name, some in counts.items()
     )
     return Plan(tensors, changes, seed, removed=removed, version=__version__)
-
-
-def _stock_plan(model: nn.Module, seen: Look, counts: dict[str, Counts], routing: str, noise: float, seed: int) -> Plan:
-    tensors: dict[str, TensorPlan] = {}
-    changes = []
-    preserves: Preservation = "exact" if routing == "raise_k" else "approximate"
-    for name, some in counts.items():
-        mixture = seen.mixtures.found[name]
-        experts = model.get_submodule(mixture.stack or mixture.members[0])
-        copies = (raised if routing == "raise_k" else freed)(mixture, some, experts, seen.calls[name])
-        tensors |= copied_tensors(model, mixture, copies, noise if routing == "free" else 0.0)
-        assert mixture.gate is not None
-        top_k = (mixture.gate.top_k, copies.top_k)
-        uneven = routing == "raise_k" and bool(copies.outputs)
-        units = AxisMap(source_of(some))
-        changes.append(
-            Upcycling(name, mixture.size, sum(some), routing, units, top_k=top_k, uneven=uneven, preserves=preserves)
-        )
-    return Plan(tensors, tuple(changes), seed, preserves, version=__version__)
 
 
 @replays("upcycling")

@@ -1,6 +1,6 @@
 """What the library knows of transformers' conventions, without importing transformers."""
 
-from net2net.pretrained._config import Changes, Key, bare_model, numbers, sequences, set_key, shapes
+from net2net.pretrained._config import Changes, Key, bare_model, construct, numbers, sequences, set_key, shapes
 from net2net.pretrained._recognise import (
     function_of,
     has_dynamic_positions,
@@ -34,6 +34,7 @@ __all__ = [
     "WidthSearch",
     "at_the_end",
     "bare_model",
+    "construct",
     "eps_changes",
     "function_of",
     "has_dynamic_positions",

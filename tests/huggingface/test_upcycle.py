@@ -1,0 +1,165 @@
+"""Folders of mixtures with more experts: in their own class, or with replicas that a call puts back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+import net2net
+from net2net.cli._app import app
+from net2net.huggingface import open_folder
+from net2net.moe import REPLICAS_FILE, ReplicaExperts
+from zoo.huggingface_mixtures import MODELS
+
+ZOO = {model.name: model for model in MODELS}
+pytest.importorskip("transformers")
+# Every family of the zoo whose gate is one of those known; the ordinary run takes three.
+STOCK = (
+    "mixtral", "qwen3_moe", "gpt_oss", "qwen2_moe", "qwen3_next", "olmoe", "deepseek_v2", "glm4_moe", "granite_moe",
+    "minimax_m2", "dots1", "flex_olmo", "cohere2_moe", "ernie4_5_moe", "hunyuan_moe", "lfm2_moe", "afmoe", "jamba",
+)  # fmt: skip
+REFUSED = {
+    "deepseek_v3": "sum of their two best experts",
+    "phimoe": "none of the rules known",
+    "jetmoe": "isn't called with tokens",
+    "llama4": "isn't called with tokens",
+}
+
+
+def saved(name: str, folder: Path, **how: Any) -> Any:
+    """A teacher whose experts count for something."""
+    model: Any = ZOO[name].build()
+    with torch.no_grad():
+        for parameter in (p for n, p in model.named_parameters() if "expert" in n):
+            parameter.mul_(4)
+    model.eval().save_pretrained(folder, **how)
+    return model
+
+
+def logits(model: Any) -> torch.Tensor:
+    x = torch.randint(4, model.config.vocab_size, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found: torch.Tensor = model.eval()(x).logits
+    return found
+
+
+def error(a: Any, b: Any) -> float:
+    ours = logits(a)
+    return float((ours - logits(b)).abs().max() / ours.abs().max())
+
+
+def experts(model: nn.Module) -> int:
+    return sum(p.numel() for n, p in model.named_parameters() if "expert" in n and "shared" not in n)
+
+
+@pytest.mark.parametrize("name", [*STOCK[:3], *(pytest.param(name, marks=pytest.mark.sweep) for name in STOCK[3:])])
+def test_raising_k_is_exact_in_the_own_class(name: str, tmp_path: Path) -> None:
+    teacher = saved(name, tmp_path / "small", max_shard_size="20KB")
+    growth = net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", "2x", routing="raise_k")
+    assert growth.in_memory is None and growth.plan.preserves == "exact"
+    student = type(teacher).from_pretrained(tmp_path / "big")
+    assert error(teacher, student) <= 1e-5
+    assert experts(student) == 2 * experts(teacher)
+    student.save_pretrained(tmp_path / "again")
+    assert open_folder(tmp_path / "big").tensors.keys() == open_folder(tmp_path / "again").tensors.keys()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_gates_that_copies_would_change_are_refused(name: str, tmp_path: Path) -> None:
+    saved(name, tmp_path / "small")
+    with pytest.raises(net2net.GrowthError, match=REFUSED[name]):
+        net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", "2x", routing="raise_k")
+    assert [p.name for p in tmp_path.iterdir()] == ["small"]
+
+
+def test_free_routing_says_how_far_off_it_is(tmp_path: Path) -> None:
+    teacher = saved("mixtral", tmp_path / "small")
+    growth = net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", 8, routing="free")
+    student = type(teacher).from_pretrained(tmp_path / "big")
+    assert (student.config.num_local_experts, student.config.num_experts_per_tok) == (8, 2)
+    assert growth.verification is not None and growth.plan.preserves == "approximate"
+    assert 1e-3 < growth.verification.max_relative_error < 2 * error(teacher, student) + 1
+
+
+def test_replicas_are_put_back_and_saved_again(tmp_path: Path) -> None:
+    teacher = saved("mixtral", tmp_path / "small")
+    growth = net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", [2, 1, 3, 2, 1])
+    assert growth.plan.preserves == "exact" and growth.verification is not None and growth.verification.passed
+    plain = type(teacher).from_pretrained(tmp_path / "big")
+    assert error(teacher, plain) == 0
+    student: Any = net2net.attach_replicas(plain, tmp_path / "big")
+    assert student is plain and error(teacher, student) <= 1e-5
+    assert student.model.layers[1].mlp.experts.routing.counts == (2, 1, 3, 2, 1)
+    before = student.model.layers[0].mlp.experts.routing.weight.clone()
+    student.train()
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.5)
+    x = torch.randint(4, teacher.config.vocab_size, (4, 12))
+    for _ in range(3):
+        optimizer.zero_grad()
+        student(x, labels=x).loss.backward()
+        optimizer.step()
+        net2net.balance_experts(student)
+    assert not torch.equal(before, student.model.layers[0].mlp.experts.routing.weight)
+    net2net.save_replicas(student, tmp_path / "trained")
+    again = net2net.attach_replicas(type(teacher).from_pretrained(tmp_path / "trained"), tmp_path / "trained")
+    assert error(student, again) <= 1e-6
+    assert error(teacher, again) > 1e-3
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_what_replicas_dont_belong_to_is_refused(tmp_path: Path) -> None:
+    teacher = saved("mixtral", tmp_path / "small")
+    with pytest.raises(net2net.CheckpointError, match=f"no {REPLICAS_FILE}"):
+        net2net.attach_replicas(teacher, tmp_path / "small")
+    with pytest.raises(net2net.OptionError, match="no replicas"):
+        net2net.save_replicas(teacher, tmp_path / "other")
+    student: Any = net2net.upcycle(teacher, "2x", {"input_ids": torch.randint(4, 30, (2, 7))}).student
+    assert isinstance(student.model.layers[0].mlp.experts, ReplicaExperts)
+    net2net.save_replicas(student, tmp_path / "big")
+    with pytest.raises(net2net.StudentMismatchError, match="already"):
+        net2net.attach_replicas(student, tmp_path / "big")
+    with pytest.raises(net2net.StudentMismatchError, match="doesn't have"):
+        net2net.attach_replicas(nn.Linear(2, 2), tmp_path / "big")
+    (tmp_path / "big" / REPLICAS_FILE).write_bytes(b"no tensors")
+    with pytest.raises(net2net.CheckpointError, match="damaged"):
+        net2net.attach_replicas(teacher, tmp_path / "big")
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved("qwen3_moe", tmp_path / "small", max_shard_size="20KB")
+    asked: dict[str, Any] = {"experts": "2x", "routing": "raise_k", "max_shard_size": "20KB"}
+
+    def stop(what: str, finished: int, total: int) -> None:
+        if finished > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", **asked, progress=stop)
+    assert not (tmp_path / "big").exists()
+    seen: list[int] = []
+    net2net.upcycle_checkpoint(
+        tmp_path / "small", tmp_path / "big", **asked, progress=lambda what, finished, total: seen.append(finished)
+    )
+    assert seen[0] > 0
+    net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "whole", **asked)
+    ours, theirs = open_folder(tmp_path / "big"), open_folder(tmp_path / "whole")
+    assert all(torch.equal(ours.read(name), theirs.read(name)) for name in theirs.tensors)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    saved("mixtral", tmp_path / "small")
+    small, big = str(tmp_path / "small"), str(tmp_path / "big")
+    done = CliRunner().invoke(app, ["upcycle", small, big, "--experts", "2x", "--routing", "raise_k", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["preserves"] == "exact" and found["verification"]["passed"]
+    assert json.loads((tmp_path / "big" / "config.json").read_text())["num_experts_per_tok"] == 4
+    refused = CliRunner().invoke(app, ["upcycle", small, big, "--experts", "2x"])
+    assert refused.exit_code == 1 and "exists already" in refused.output.replace("\n", " ")
