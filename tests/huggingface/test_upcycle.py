@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from torch import nn
 from typer.testing import CliRunner
 
 import net2net
 from net2net.cli._app import app
-from net2net.huggingface import open_folder
+from net2net.huggingface import PLAN_FILE, open_folder
 from net2net.moe import REPLICAS_FILE, ReplicaExperts
+from zoo.huggingface import huggingface_models
 from zoo.huggingface_mixtures import MODELS
 
 ZOO = {model.name: model for model in MODELS}
-pytest.importorskip("transformers")
 # Every family of the zoo whose gate is one of those known; the ordinary run takes three.
 STOCK = (
     "mixtral", "qwen3_moe", "gpt_oss", "qwen2_moe", "qwen3_next", "olmoe", "deepseek_v2", "glm4_moe", "granite_moe",
@@ -163,3 +164,63 @@ def test_the_command(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "big" / "config.json").read_text())["num_experts_per_tok"] == 4
     refused = CliRunner().invoke(app, ["upcycle", small, big, "--experts", "2x"])
     assert refused.exit_code == 1 and "exists already" in refused.output.replace("\n", " ")
+
+
+DENSE = {model.name: model for model in huggingface_models()}
+
+
+def saved_dense(name: str, folder: Path) -> Any:
+    model: Any = DENSE[name].build()
+    model.eval().save_pretrained(folder, max_shard_size="20KB")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "to"),
+    [("llama", "mixtral"), ("qwen2", "qwen2_moe"), ("qwen3", "qwen3_moe"),
+     *(pytest.param(name, "mixtral", marks=pytest.mark.sweep) for name in ("mistral", "llama_tied"))],
+)  # fmt: skip
+def test_a_dense_folder_becomes_a_mixture(name: str, to: str, tmp_path: Path) -> None:
+    teacher = saved_dense(name, tmp_path / "small")
+    growth = net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", 8, top_k=2, to=to)
+    assert growth.in_memory is None and growth.plan.preserves == "exact"
+    student = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "big")
+    assert type(student).__name__ == growth.plan.changes[0].to and error(teacher, student) <= 1e-5
+    gate = student.model.layers[1].mlp.gate
+    assert gate.weight.shape[0] == 8 and float(gate.weight.std()) > 0.01
+    calls: list[torch.Tensor] = []
+    student.model.layers[1].mlp.experts.register_forward_pre_hook(lambda _, args: calls.append(args[1]))
+    logits(student)
+    assert calls[0].shape[1] == 2 and len(calls[0].unique()) > 4  # tokens go to different copies at once
+    student.save_pretrained(tmp_path / "again")
+    assert open_folder(tmp_path / "big").tensors.keys() == open_folder(tmp_path / "again").tensors.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "message"),
+    [
+        ("olmo", {"top_k": 2, "to": "olmoe"}, "OlmoeForCausalLM has 'model.layers.0.self_attn.q_norm.weight'"),
+        ("llama_biased", {"top_k": 2, "to": "mixtral"}, "'model.layers.0.self_attn.q_proj.bias' .* hasn't"),
+        ("llama", {"top_k": 9, "to": "mixtral"}, "top_k=9 of 8 experts"),
+        ("llama", {"top_k": 2, "to": "qwen3"}, "no mixture of experts"),
+        ("llama", {"top_k": 2, "to": "nonsense"}, "no kind of model"),
+        ("llama", {"top_k": 2}, "give both"),
+        ("llama", {"top_k": 2, "to": "mixtral", "routing": "free"}, "to= makes one of a dense model"),
+        ("bert", {"top_k": 2, "to": "mixtral"}, "no causal language model"),
+    ],
+)
+def test_what_is_no_mixture_of_that_class_is_refused(
+    name: str, how: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    saved_dense(name, tmp_path / "small")
+    with pytest.raises(net2net.GrowthError, match=message):
+        net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", 8, **how)
+    assert [p.name for p in tmp_path.iterdir()] == ["small"]
+
+
+def test_the_plan_of_a_dense_folder_is_its_own(tmp_path: Path) -> None:
+    teacher = saved_dense("llama", tmp_path / "small")
+    net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", 4, top_k=1, to="mixtral")
+    plan = net2net.Plan.load(tmp_path / "big" / PLAN_FILE)
+    with pytest.raises(net2net.GrowthError, match="tensors in its files"):
+        net2net.replay(plan, teacher, {"input_ids": torch.randint(4, 30, (2, 7))})

@@ -26,12 +26,16 @@ def upcycle(
         ),
     ],
     routing: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="replica: exact, with the compute of before; raise_k: exact in the network's own class, with more "
+            help="replica (the default): exact, with the compute of before; raise_k: exact in its own class, with more "
             "compute; free: in its own class, approximate."
         ),
-    ] = "replica",
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="Experts per token, where a dense model becomes a mixture.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="KIND", help="What a dense model becomes: mixtral, qwen2_moe, qwen3_moe.")
+    ] = None,
     noise: Annotated[float, typer.Option(min=0, help="On the bias by which copies are chosen, with free routing.")] = (
         1e-3
     ),
@@ -43,14 +47,23 @@ def upcycle(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of every random draw.")] = 0,
 ) -> None:
-    """Give the mixtures of a Hugging Face folder more experts, verified: exit code 0 only then.
+    """Give the mixtures of a Hugging Face folder more experts, or make a dense one a mixture (--top-k, --to).
+
+    It is verified: exit code 0 only then.
 
     With raise_k and free the new folder is of the same class, streamed,
     whatever its size. With replica from_pretrained loads the first replica of
     each expert, and net2net.attach_replicas(model, TARGET) puts the others back.
     """
     options: dict[str, Any] = {} if not input else {"example_inputs": parse(input, seed)}
-    options |= {"routing": routing, "noise": noise, "max_shard_size": max_shard_size, "dry_run": dry_run}
+    options |= {
+        "routing": routing,
+        "top_k": top_k,
+        "to": to,
+        "noise": noise,
+        "max_shard_size": max_shard_size,
+        "dry_run": dry_run,
+    }
     with render.bytes_done("planning") as progress:
         growth = upcycle_checkpoint(source, target, _number(experts), **options, seed=seed, progress=progress)
     if as_json:

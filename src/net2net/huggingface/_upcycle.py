@@ -19,6 +19,7 @@ from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import suiting
 from net2net.huggingface._job import Job
 from net2net.huggingface._memory import load_teacher, widest
+from net2net.huggingface._mixture import plan_mixture
 from net2net.huggingface._save import memory, save
 from net2net.huggingface._verify import trial_of
 from net2net.huggingface._write import checksum
@@ -33,19 +34,25 @@ def upcycle_checkpoint(
     target: str | Path,
     experts: Experts,
     *,
-    routing: str = "replica",
+    routing: str | None = None,
     noise: float = 1e-3,
+    top_k: int | None = None,
+    to: str | None = None,
     example_inputs: Inputs | None = None,
     max_shard_size: str = "5GB",
     seed: int = 0,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> CheckpointGrowth:
-    """Give the mixtures of a Hugging Face checkpoint more experts, copies of their own.
+    """Give the mixtures of a Hugging Face checkpoint more experts, copies of their own; or make a dense one a mixture.
 
     With "raise_k" and "free" routing the new folder is of the same class, streamed, and loaded by `from_pretrained`
     alone. With "replica" routing `from_pretrained` loads the network with the first replica of each expert, and
     `net2net.attach_replicas(model, target)` puts the others and their routing back.
+
+    With `to` the feed-forwards of a dense language model become copies behind a new router, in another class of
+    transformers: Llama and Mistral become "mixtral", Qwen2 "qwen2_moe", Qwen3 "qwen3_moe". All that both configs have
+    words for is carried over; tensors that only one of the two classes has are refused by name.
 
     Args:
         source: a folder with config.json and safetensors, or the name of a model on the hub. It is only read.
@@ -53,6 +60,7 @@ def upcycle_checkpoint(
             was when the same call is made again, where it is streamed.
         experts: as for `upcycle`: the new number of experts, a factor, or how often each expert is there.
         routing, noise, seed: as for `upcycle`.
+        top_k, to: how many experts compute a token, and the kind of model that a dense one becomes.
         example_inputs, max_shard_size, dry_run, progress: as for `grow_checkpoint`.
 
     Returns:
@@ -67,17 +75,29 @@ def upcycle_checkpoint(
 
     Example:
         >>> upcycle_checkpoint("mixtral", "mixtral-16", "2x", routing="raise_k")  # doctest: +SKIP
+        >>> upcycle_checkpoint("qwen3", "qwen3-moe", 8, top_k=2, to="qwen3_moe")  # doctest: +SKIP
     """
+    if (to is None) != (top_k is None):
+        raise OptionError(
+            "to= names what a dense model becomes, and top_k= how many experts compute a token: give both."
+        )
+    if to is not None and routing is not None:
+        raise OptionError("routing= is for more experts in a mixture; to= makes one of a dense model.")
+    routing = routing or "replica"
     if routing not in ("replica", "raise_k", "free"):
         raise OptionError(f"routing={routing!r} is not known; use one of replica, raise_k, free.")
     target, source = Path(target), local_folder(source)
     partial = place(target, source)
     folder = open_folder(source)
     trial = trial_of(folder, seed, example_inputs)
-    sizes = {"experts": str(experts), "routing": routing, "noise": str(noise)}
+    sizes = {"experts": str(experts), "routing": routing, "noise": str(noise), "top_k": str(top_k), "to": str(to)}
     options, depth = WidthOptions(None, "uneven", None, seed), DepthOptions("identity", None, seed=seed)
     most = shard_bytes(max_shard_size)
     job = Job(folder, target, partial, sizes, options, depth, trial, None, most, None, dry_run)
+    if to is not None and top_k is not None:
+        if isinstance(experts, bool) or not isinstance(experts, int):
+            raise OptionError(f"experts={experts!r}: a dense model has none yet, so say how many: 8.")
+        return streamed(job, plan_mixture(folder, to, experts, top_k, seed, trial), progress)
     if routing == "replica":
         return _in_memory(job, experts, routing, noise, "each expert's replicas share out the tokens that it is given")
     try:

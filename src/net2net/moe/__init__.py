@@ -1,12 +1,14 @@
 """Mixtures of experts: found in any network, grown, made from feed-forwards."""
 
 from net2net.moe._attached import REPLICAS_FILE, attach_replicas, save_replicas
-from net2net.moe._copies import Copied, plan_copies
+from net2net.moe._copies import Copied, plan_copies, words_of_experts
 from net2net.moe._counts import Experts
+from net2net.moe._dense import Mixing
 from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
 from net2net.moe._gate import Gate
 from net2net.moe._mixtures import Mixture, Mixtures, mixtures
 from net2net.moe._release import release_routing
+from net2net.moe._replicas import second_map
 from net2net.moe._routing import ReplicaExperts, ReplicaRouting, ReplicatedExpert, balance_experts
 from net2net.moe._scores import expert_scores
 from net2net.moe._upcycle import upcycle
@@ -16,6 +18,7 @@ __all__ = [
     "Copied",
     "Experts",
     "Gate",
+    "Mixing",
     "Mixture",
     "MixtureOfExperts",
     "Mixtures",
@@ -31,5 +34,7 @@ __all__ = [
     "plan_copies",
     "release_routing",
     "save_replicas",
+    "second_map",
     "upcycle",
+    "words_of_experts",
 ]

@@ -18,7 +18,7 @@ from net2net.moe._observe import TOP_K
 from net2net.moe._replicas import EXPERT_COUNT, source_of
 from net2net.moe._stock import copied_tensors, freed, raised
 from net2net.plan import AxisMap, Plan, Preservation, TensorPlan
-from net2net.pretrained import Changes, numbers
+from net2net.pretrained import Changes, Key, numbers
 
 # For the path of a layer, those of the layers of a larger network that it stands for.
 Layers = Mapping[str, Sequence[str]]
@@ -69,11 +69,18 @@ def plan_copies(
         raise OptionError("a config has one number of experts for all mixtures: ask for the same of all.")
     ((before, after, top_k),) = sizes
     assert top_k is not None
+    values = dict(numbers(config))
     words: Changes = {}
-    for names, old, new in ((EXPERT_COUNT, before, after), (TOP_K, *top_k)):
-        keys = [key for key, value in numbers(config) if names.fullmatch(str(key[-1])) and value == old]
-        words |= dict.fromkeys(keys, new) if old != new else {}
+    for keys, old, new in zip(words_of_experts(config), (before, top_k[0]), (after, top_k[1]), strict=True):
+        words |= {key: new for key in keys if values[key] == old != new}
     return Copied(plan, words)
+
+
+def words_of_experts(config: Any) -> tuple[list[Key], list[Key]]:
+    """Where a config says how many experts there are, and how many compute a token."""
+    keys = [key for key, _ in numbers(config)]
+    counts, per_token = ([key for key in keys if names.fullmatch(str(key[-1]))] for names in (EXPERT_COUNT, TOP_K))
+    return counts, per_token
 
 
 def require_mixtures(model: nn.Module, seen: Look) -> None:

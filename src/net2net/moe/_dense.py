@@ -34,7 +34,8 @@ class Mixing(Change):
     """One feed-forward of the growth that becomes a mixture.
 
     Each expert has a part of the hidden units, one of `granularity`; the experts are `experts / granularity` copies of
-    all parts. With `shared`, half of the output is that of the feed-forward, which computes every token.
+    all parts. With `shared`, half of the output is that of the feed-forward, which computes every token. `to` is the
+    class of the network, where that is another one than before.
     """
 
     makes: ClassVar[str] = "a mixture of experts"
@@ -48,12 +49,18 @@ class Mixing(Change):
     granularity: int
     shared: bool
     preserves: Preservation = field(default="exact")
+    to: str = ""
 
     def row(self) -> Row:
         """The change as a line of a table."""
         of = f", parts of {self.granularity}" if self.granularity > 1 else ""
         more = ", one shared" if self.shared else ""
+        more += f", in {self.to}" if self.to else ""
         return Row(self.place, 1, self.experts, f"copies{of}, {self.top_k} per token{more}")
+
+    def bound_to(self) -> str:
+        """Why the change can't be replayed on another network."""
+        return f"a plan of a folder of {self.to} is of the tensors in its files; make it of each." if self.to else ""
 
     def symmetry(self) -> str:
         """What parts the copies."""
@@ -61,7 +68,7 @@ class Mixing(Change):
 
     def summary(self) -> dict[str, Any]:
         """The change as plain data for a reader."""
-        return {n: getattr(self, n) for n in ("place", "experts", "top_k", "granularity", "shared")}
+        return {n: getattr(self, n) for n in ("place", "experts", "top_k", "granularity", "shared", "to")}
 
     def data(self, store: Store) -> dict[str, Any]:
         """The change as JSON."""
