@@ -71,6 +71,8 @@ def _of_product(term: Product, source: Source, later: bool) -> Iterator[tuple[At
         if np.array_equal(np.where(mine[None, :, None] < 0, -1, whole), seen):
             yield from _divided(resolve(term.factors[k]), mine, later)
             return
+    if not sizes:
+        raise NotPossible("a single place, which the network takes by itself, is related to no weight")
     text = " x ".join(map(str, sizes))
     raise NotPossible(f"the network sees it as {text}, and the change is not the same in every block")
 

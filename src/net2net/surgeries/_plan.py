@@ -83,7 +83,9 @@ def _require_free(sites: Sites, atom: Atom, changed: Changed) -> None:
     """Raise if something holds an axis, or if it is no axis of features."""
     what = changed.wishes[0].what
     state = sites.inference.graph.state.values()
-    if not any(a is atom for value in state for term in sites.inference.of(value) for a in atoms(term)):
+    reaches = any(a is atom for value in state for term in sites.inference.of(value) for a in atoms(term))
+    at_the_ends = atom.lock is None or atom.lock.kind in (LockKind.INPUT, LockKind.OUTPUT)
+    if not reaches and at_the_ends:
         raise FixedDimensionError(
             f"{what} has no features along axis {changed.wishes[0].features.axis}: no weight of the network has that "
             "axis. Name another (axis=)."
