@@ -220,3 +220,30 @@ def test_torchs_own_attention(make: Callable[[], nn.Module]) -> None:
     attention = student.attention
     assert (attention.embed_dim, attention.kdim, attention.head_dim * attention.num_heads) == (16, 16, 16)
     agree(teacher, student, drawn(3, 6, 4))
+
+
+class Guarded(nn.Module):
+    """A norm whose eps has a twin: another number with the same value, before it."""
+
+    def __init__(self, **numbers: float) -> None:
+        super().__init__()
+        for name, number in numbers.items():
+            setattr(self, name, number)
+        self.inner, self.gain, self.outer = nn.Linear(3, 8), nn.Parameter(torch.rand(8) + 0.5), nn.Linear(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        return self.outer(y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.variance_epsilon) * self.gain)
+
+
+def test_the_eps_of_a_norm_is_found_by_its_name() -> None:
+    teacher = Guarded(rate=1e-5, steps=1e-5, variance_epsilon=1e-5).double()
+    student = net2net.widen(teacher, {"inner": 11}, drawn(4, 3).double()).student
+    assert (student.rate, student.steps) == (1e-5, 1e-5) and student.variance_epsilon == pytest.approx(8e-5 / 11)
+    agree(teacher, student, drawn(4, 3).double())
+
+
+def test_one_of_two_numbers_that_may_be_the_eps_is_no_guess() -> None:
+    teacher = Guarded(eps=1e-5, variance_epsilon=1e-5)
+    with pytest.raises(net2net.SizeError, match=r"several such: \['eps', 'variance_epsilon'\]"):
+        net2net.widen(teacher, {"inner": 11}, drawn(4, 3))

@@ -8,7 +8,7 @@ from net2net.cli._inputs import parse
 from net2net.cli._sources import example_inputs, is_grown, is_pretrained, load, load_grown
 from net2net.errors import StudentMismatchError
 from net2net.huggingface import FLOAT64_BYTES, open_folder, verify_checkpoints
-from net2net.proof import Verification, compare_models, verify
+from net2net.proof import Promise, Verification, compare_models, verify
 
 
 def compared(
@@ -34,7 +34,8 @@ def compared(
     given = example_inputs(first)
     if is_grown(student):
         growth = load_grown(Path(student), first.model, given, student_weights)
-        return compare_models(first.model, growth.student, growth.inputs, approximate=growth.verification.approximate)
+        promise = Promise(approximate=growth.verification.approximate)
+        return compare_models(first.model, growth.student, growth.inputs, promise)
     other = load(student, None, student_weights, seed=seed).model
     try:
         return verify(first.model, other, given)

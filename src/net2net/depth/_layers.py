@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from net2net.axes import Flow, Inference, base_name, flow_of
 from net2net.capture import VIEWS, Node, Value, shown
-from net2net.depth._activations import Function, acts_on_numbers, as_module, is_idempotent, odd_slope, operation
+from net2net.depth._activations import is_idempotent, odd_slope
+from net2net.depth._after import Activation, activation_module
 from net2net.depth._stacks import Regions, shared_modules
 
 _MAXIMA = ("aten.amax", "aten.max")
@@ -98,6 +97,33 @@ def _recurrent(path: str, layer: nn.Module) -> LayerPlace:
 
 
 def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, calls: Counter[str]) -> LayerPlace | None:
+    found = _after_layer(model, node, calls)
+    if found is None:
+        return None
+    value, last, after = found
+    base = LayerPlace(
+        node.module,
+        layer,
+        last,
+        model.get_submodule(last),
+        None,
+        None,
+        _channels(layer),
+        has_bias=node.get("bias") is not None,
+    )
+    pieces = _pieces(after, base.channels)
+    if pieces:
+        pooling = _pooling(len(value.shape), pieces)
+        return replace(base, kind="maxout", activation=pooling, pieces=pieces) if pooling else None
+    if flow_of(after) is Flow.PASS:
+        return None
+    activation = Activation(after, activation_module(model, regions, value))
+    return _classified(base, node, value, activation) if activation.acts_on_numbers() else None
+
+
+def _after_layer(model: nn.Module, node: Node, calls: Counter[str]) -> tuple[Value, str, Node] | None:
+    """What a layer gives, after its norm if it has one; the module that gives it, and the one operation that reads
+    it."""
     value, last = node.output, node.module
     after = _only_reader(value)
     if after is not None and flow_of(after) is Flow.AFFINE and calls[after.module] == 1:
@@ -105,70 +131,55 @@ def _place(model: nn.Module, regions: Regions, node: Node, layer: nn.Module, cal
             return None
         value, last = after.output, after.module
         after = _only_reader(value)
-    if after is None or (flow_of(after) is Flow.PASS and not _pieces(after, _channels(layer))):
-        return None
-    outer = _activation_module(model, regions, value)
-    channels = _channels(layer)
+    return None if after is None else (value, last, after)
 
-    def place(
-        kind: Literal["identity", "mirror", "maxout"] | None,
-        activation: nn.Module | None,
-        **more: float | np.ndarray | int | str,
-    ) -> LayerPlace:
-        has_bias = node.get("bias") is not None
-        module = model.get_submodule(last)
-        return LayerPlace(node.module, layer, last, module, kind, activation, channels, has_bias=has_bias, **more)  # type: ignore[arg-type]
 
-    pieces = _pieces(after, channels)
-    if pieces:
-        pooling = _maxout(value, after, pieces)
-        return place("maxout", pooling, pieces=pieces) if pooling else None
-    single = (after.pointwise or flow_of(after) is Flow.ZERO) and len(after.inputs) == 1
-    if outer is None and not single:
-        return None
-    activation = outer if outer is not None else as_module(after)
-    by_channel = isinstance(outer, nn.PReLU) and outer.num_parameters > 1
-    function: Function = _function_of(outer) if outer is not None else operation(after)
-    if not by_channel and not acts_on_numbers(function):
-        return None
-    name = type(outer).__name__ if outer is not None else base_name(after.op)
-    norm = model.get_submodule(last)
-    if isinstance(norm, _BatchNorm) and norm.running_mean is None:
-        return place(None, None, reason=f"'{last}' keeps no statistics, so it can't be undone in eval mode")
-    if base_name(after.op) == "aten.rrelu":
-        return place(None, None, reason=f"{name} ({after.where}) is random in training")
-    if not by_channel and is_idempotent(function):
-        if activation is None:
-            return place(None, None, reason=f"{after.where} is no module, and torch has none for it")
-        return place("identity", activation)
+def _classified(base: LayerPlace, node: Node, value: Value, activation: Activation) -> LayerPlace:
+    """The place with its kind, or with the reason why there is none."""
+    name, where, slopes = activation.name, activation.node.where, activation.slopes
+    if isinstance(base.last_module, _BatchNorm) and base.last_module.running_mean is None:
+        return replace(base, reason=f"'{base.last}' keeps no statistics, so it can't be undone in eval mode")
+    if base_name(activation.node.op) == "aten.rrelu":
+        return replace(base, reason=f"{name} ({where}) is random in training")
+    module = activation.as_module()
+    if slopes is None and is_idempotent(activation.function):
+        if module is None:
+            return replace(base, reason=f"{where} is no module, and torch has none for it")
+        return replace(base, kind="identity", activation=module)
+    obstacle = _against_mirrors(base, node)
+    if obstacle is not None:
+        return replace(base, reason=f"{name} needs mirrored units, {obstacle}")
+    if slopes is not None:
+        reason = _against_slopes(base.layer, value, slopes, f"{name} ({where})")
+        return replace(base, reason=reason) if reason else replace(base, kind="mirror", activation=module, slope=slopes)
+    slope = odd_slope(activation.function)
+    if slope is not None and module is not None:
+        return replace(base, kind="mirror", activation=module, slope=slope)
+    needs = "an identity layer needs f(f(x)) = f(x) or f(x) - f(-x) = s x"
+    return replace(base, reason=f"{needs}, and {name} ({where}) has neither")
+
+
+def _against_mirrors(base: LayerPlace, node: Node) -> str | None:
+    """Why a layer can't have each unit twice, once with the opposite sign."""
+    layer = base.layer
     if isinstance(layer, _ConvNd) and (layer.groups > 1 or isinstance(layer, _ConvTransposeNd)):
-        return place(None, None, reason=f"{name} needs mirrored units, which no {type(layer).__name__} in groups has")
-    if last != node.module and not isinstance(model.get_submodule(last), _BatchNorm):
-        return place(None, None, reason=f"{name} needs mirrored units, which the norm '{last}' would average over")
+        return f"which no {type(layer).__name__} in groups has"
+    if base.last != base.path and base.norm is None:
+        return f"which the norm '{base.last}' would average over"
     elsewhere = [t for t in _tensors_of(node) if any(n is not node for n in t.consumers)]
     if elsewhere:
-        reason = f"{name} needs mirrored units, and '{elsewhere[0].name}' is read elsewhere too"
-        return place(None, None, reason=reason)
+        return f"and '{elsewhere[0].name}' is read elsewhere too"
     if layer._parameters.get("weight") is None:
-        reason = f"{name} needs mirrored units, and the weight of '{node.module}' is computed from others"
-        return place(None, None, reason=reason)
-    if isinstance(outer, nn.PReLU) and by_channel:
-        if not isinstance(layer, _ConvNd) and len(value.shape) != 2:
-            return place(None, None, reason=f"{name} ({after.where}) has a slope for each position, not for each unit")
-        slopes = _odd_slopes(outer)
-        even = np.flatnonzero(np.abs(slopes) <= 1e-3).tolist()
-        if even:
-            reason = f"an identity layer divides by 1 + slope, and {name} ({after.where}) has slope -1 for units {even}"
-            return place(None, None, reason=reason)
-        return place("mirror", outer, slope=slopes)
-    slope = odd_slope(function)
-    if slope is not None and activation is not None:
-        return place("mirror", activation, slope=slope)
-    return place(
-        None,
-        None,
-        reason=f"an identity layer needs f(f(x)) = f(x) or f(x) - f(-x) = s x, and {name} ({after.where}) has neither",
-    )
+        return f"and the weight of '{base.path}' is computed from others"
+    return None
+
+
+def _against_slopes(layer: nn.Module, value: Value, slopes: np.ndarray, activation: str) -> str:
+    """Why a slope for each channel can't be undone; empty where it can."""
+    if not isinstance(layer, _ConvNd) and len(value.shape) != 2:
+        return f"{activation} has a slope for each position, not for each unit"
+    even = np.flatnonzero(np.abs(slopes) <= 1e-3).tolist()
+    return f"an identity layer divides by 1 + slope, and {activation} has slope -1 for units {even}" if even else ""
 
 
 def _tensors_of(node: Node) -> list[Value]:
@@ -182,45 +193,6 @@ def _channels(layer: nn.Module) -> int:
 
 def _only_reader(value: Value) -> Node | None:
     return value.consumers[0] if len(value.consumers) == 1 else None
-
-
-def _activation_module(model: nn.Module, regions: Regions, value: Value) -> nn.Module | None:
-    """The module with no weights of its own that reads the value and gives back one of the same shape: the smallest
-    that holds all readers of the value."""
-    paths = {n.module for n in value.consumers}
-    path = next(iter(paths)) if len(paths) == 1 else ""
-    while path:
-        module = model.get_submodule(path)
-        if _is_function(module) and len(regions.inputs(path)) == 1:
-            return module
-        path = path.rpartition(".")[0]
-        if path and any(True for _ in model.get_submodule(path).parameters()):
-            return None
-    return None
-
-
-def _is_function(module: nn.Module) -> bool:
-    plain = not any(True for _ in module.buffers()) and not isinstance(module, (nn.ModuleList, nn.ModuleDict))
-    return plain and (isinstance(module, nn.PReLU) or not any(True for _ in module.parameters()))
-
-
-def _function_of(module: nn.Module) -> Function:
-    module = copy.deepcopy(module).double().eval()
-
-    def call(x: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            result: torch.Tensor = module(x)
-        return result
-
-    return call
-
-
-def _odd_slopes(module: nn.PReLU) -> np.ndarray:
-    """The s of each channel for which f(x) - f(-x) = s x; without weights (on the meta device) any."""
-    if module.weight.is_meta:
-        return np.ones(module.num_parameters)
-    slopes: np.ndarray = 1 + module.weight.detach().double().cpu().numpy()
-    return slopes
 
 
 def _pieces(node: Node, channels: int) -> int:
@@ -240,9 +212,8 @@ def _pieces(node: Node, channels: int) -> int:
     return shape[dim] if dim == axis + 1 and shape[axis] * shape[dim] == channels else 0
 
 
-def _maxout(value: Value, node: Node, pieces: int) -> nn.Module | None:
-    """A torch module for the maximum over each run of pieces: pooling along the units."""
-    dims = len(value.shape)
+def _pooling(dims: int, pieces: int) -> nn.Module | None:
+    """A torch module for the maximum over each run of pieces of a tensor: pooling along its units."""
     return nn.MaxPool1d(pieces) if dims in (2, 3) else nn.MaxPool3d((pieces, 1, 1)) if dims == 4 else None
 
 

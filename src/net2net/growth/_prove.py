@@ -11,7 +11,7 @@ from net2net.growth._carry_out import carried_out
 from net2net.growth._known import Known
 from net2net.growth._train_mode import refuse_by_train_mode
 from net2net.plan import Plan
-from net2net.proof import Verification, compare_models, require
+from net2net.proof import Promise, Verification, compare_models, require
 
 
 def prove(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, known: Known) -> Verification:
@@ -19,21 +19,19 @@ def prove(teacher: nn.Module, student: nn.Module, plan: Plan, inputs: Inputs, kn
 
     Raises:
         VerificationError: the plan promises an exact student, and this one isn't.
-        FixedDimensionError: it is deeper, and departs by what runs in train mode only.
+        FixedDimensionError: it is deeper, and diverges by what runs in train mode only.
     """
-    verification = compare_models(
-        teacher,
-        student,
-        inputs,
-        preserves=plan.preserves,
-        float32_inside=known.float32_inside,
-        sources=known.sources,
-        units=known.units,
-        moved=known.moved,
-        approximate=_approximate(plan),
+    promise = Promise(
+        plan.preserves,
+        _approximate(plan),
+        known.float32_inside,
+        known.sources,
+        known.moved,
+        known.units,
         regrow=lambda other: carried_out(plan, other, student),
         interface=known.interface,
     )
+    verification = compare_models(teacher, student, inputs, promise)
     if any(step.deepenings for step in plan.steps):
         refuse_by_train_mode(verification, teacher, examples_of(inputs))
     require(verification)

@@ -13,7 +13,7 @@ from net2net.proof import Verification
 
 
 def refuse_by_train_mode(verification: Verification, teacher: nn.Module, examples: Sequence[Example]) -> None:
-    """Name the operation that runs in train mode only, where a deeper student departs there and nowhere else.
+    """Name the operation that runs in train mode only, where a deeper student diverges there and nowhere else.
 
     Its places are those of the graph of eval mode, so nothing was known of what else reads them.
 

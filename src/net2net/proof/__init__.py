@@ -1,6 +1,6 @@
 """The proof: teacher and student on the same inputs, and whether the new weights learn."""
 
-from net2net.proof._compare import compare_models, verify
+from net2net.proof._compare import Promise, compare_models, verify
 from net2net.proof._departure import first_departure
 from net2net.proof._error import relative_error
 from net2net.proof._inputs import Arguments, move, variants
@@ -21,6 +21,7 @@ __all__ = [
     "NewUnits",
     "Places",
     "Port",
+    "Promise",
     "Verification",
     "cloned",
     "compare_models",

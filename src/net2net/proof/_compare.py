@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from net2net.capture import (
     uncompiled,
     unobserved,
 )
-from net2net.errors import GrowthError, VerificationError
+from net2net.errors import VerificationError
 from net2net.plan import Preservation
 from net2net.pretrained import is_pretrained
 from net2net.proof._departure import first_departure
@@ -80,7 +81,7 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
     for model, what in ((teacher, "the teacher"), (student, "the student")):
         require_module(model, what)
         require_inputs(model, inputs)
-    found = compare_models(teacher, student, examples_of(inputs, methods, teacher))
+    found = compare_models(teacher, student, examples_of(inputs, methods, teacher), Promise())
     odd = odd_weight(teacher) or odd_weight(student)
     if odd is None:
         return found
@@ -88,66 +89,119 @@ def verify(teacher: nn.Module, student: nn.Module, inputs: Inputs, *, methods: M
     return replace(found, errors=dict.fromkeys(found.errors, math.nan), notes=(*found.notes, note))
 
 
+@dataclass(frozen=True, eq=False)
+class Promise:
+    """What is known of a growth before it is measured.
+
+    `preserves` is what it promises, `approximate` are the modes in which it is only close. `float32_inside` says that
+    the network casts to float32 whatever its own dtype is; None to go by its classes. `sources` maps a module of the
+    student to the old place that each place of its output's axes copies, `moved` a module of the teacher to where it is
+    in the student; `units` are the new units, and None measures no liveness. `regrow` grows another teacher the same
+    way. `interface` has the inputs and outputs that the student has otherwise.
+    """
+
+    preserves: Preservation = "exact"
+    approximate: tuple[str, ...] = ()
+    float32_inside: bool | None = None
+    sources: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
+    units: Sequence[NewUnits] | None = None
+    regrow: Callable[[nn.Module], nn.Module] | None = None
+    interface: Interface = SAME
+
+    def tolerance(self, teacher: nn.Module) -> float:
+        """The largest relative error that counts as rounding."""
+        by_dtype = _TOLERANCES.get(dtype_of(teacher), 1e-5)
+        inside = self.float32_inside
+        if inside is None:
+            inside = any(map(is_pretrained, teacher.modules()))
+        return max(by_dtype, 1e-5) if inside else by_dtype
+
+
 @silent()
 @uncompiled()
-def compare_models(
+def compare_models(teacher: nn.Module, student: nn.Module, inputs: Inputs, promise: Promise) -> Verification:
+    """`verify`, with what a growth knows."""
+    examples = [e for e in examples_of(inputs) if not e.train]
+    found, working = _measured(teacher, student, examples, promise)
+    result = Verification(
+        found.errors,
+        promise.tolerance(teacher),
+        promise.preserves,
+        str(working).removeprefix("torch."),
+        approximate=promise.approximate,
+    )
+    if not result.passed and promise.preserves == "exact":
+        result = replace(result, departs=_departure(teacher, student, found, working, result, promise))
+    given = [(e, move(e, working, device_of(student))) for e in examples]
+    given_to = [(e, promise.interface.of_student(teacher, e.method, arguments)) for e, arguments in given]
+    result = _with_liveness(result, student, given_to, found, working, promise)
+    return replace(result, notes=tuple(dict.fromkeys(found.notes)))
+
+
+def _measured(
+    teacher: nn.Module, student: nn.Module, examples: list[Example], promise: Promise
+) -> tuple[Measured, torch.dtype]:
+    """The errors, in float64 if the models fit and run in it, else in their own dtype; and which that is.
+
+    Raises:
+        VerificationError: the student doesn't run where the teacher does, or the teacher doesn't.
+    """
+    stored = dtype_of(teacher)
+    fits = _bytes_in_float64(teacher) + _bytes_in_float64(student) <= _FLOAT64_BYTES
+
+    def measured(dtype: torch.dtype) -> Measured:
+        pair = copy_in(teacher, dtype), copy_in(student, dtype)
+        found = measure(*pair, examples, dtype, only_given=not fits, interface=promise.interface)
+        if promise.preserves == "exact" and fits:
+            _compare_with_zeros_drawn(found, teacher, examples, dtype, promise)
+        return found
+
+    if fits and stored != torch.float64:
+        with contextlib.suppress(ForwardError, VerificationError):  # a cast to one dtype is written into its forward
+            return measured(torch.float64), torch.float64
+    try:
+        return measured(stored), stored
+    except ForwardError as error:
+        raise VerificationError(f"the teacher doesn't run on the inputs given: {error}") from error
+
+
+def _departure(
     teacher: nn.Module,
     student: nn.Module,
-    inputs: Inputs,
-    *,
-    preserves: Preservation = "exact",
-    float32_inside: bool | None = None,
-    sources: Mapping[str, tuple[Any, ...]] | None = None,
-    units: Sequence[NewUnits] | None = None,
-    moved: Mapping[str, str] | None = None,
-    approximate: tuple[str, ...] = (),
-    regrow: Callable[[nn.Module], nn.Module] | None = None,
-    interface: Interface = SAME,
+    found: Measured,
+    working: torch.dtype,
+    result: Verification,
+    promise: Promise,
+) -> str | None:
+    """The first module that diverges, where the error is largest."""
+    worst = _worst(result)
+    example, given = found.calls[worst.rpartition("/")[0]]
+    a, b = copy_in(teacher, working), copy_in(student, working)
+    mode = worst.partition("/")[0]
+    both = given, promise.interface.of_student(a, example.method, given)
+    return first_departure(a, b, example.method, both, mode, result.tolerance, promise.sources, promise.moved)
+
+
+def _with_liveness(
+    result: Verification,
+    student: nn.Module,
+    examples: list[tuple[Example, Arguments]],
+    found: Measured,
+    working: torch.dtype,
+    promise: Promise,
 ) -> Verification:
-    """`verify`, with what a growth knows: its promise, where copied units stand, where new units do, where modules have
-    moved to, which modes are only close, how another teacher grows the same way, and which inputs and outputs the
-    student has otherwise."""
-    stored = dtype_of(teacher)
-    tolerance = _TOLERANCES.get(stored, 1e-5)
-    if float32_inside or (float32_inside is None and any(map(is_pretrained, teacher.modules()))):
-        tolerance = max(tolerance, 1e-5)
-    examples = [e for e in examples_of(inputs) if not e.train]
-    fits = _bytes_in_float64(teacher) + _bytes_in_float64(student) <= _FLOAT64_BYTES
-    for working in (torch.float64, stored) if fits and stored != torch.float64 else (stored,):
-        try:
-            a, b = copy_in(teacher, working), copy_in(student, working)
-            found = measure(a, b, examples, working, only_given=not fits, interface=interface)
-            if preserves == "exact" and fits:
-                _compare_with_zeros_drawn(found, teacher, examples, working, regrow, interface)
-            break
-        except (ForwardError, VerificationError) as error:  # a cast to one dtype is written into its forward
-            if working == stored:
-                raise (
-                    error
-                    if isinstance(error, GrowthError)
-                    else VerificationError(f"the teacher doesn't run on the inputs given: {error}")
-                ) from error
-    departs = None
-    result = Verification(found.errors, tolerance, approximate=approximate)
-    if not result.passed and preserves == "exact":
-        example, given = found.calls[_worst(result).rpartition("/")[0]]
-        mode = _worst(result).partition("/")[0]
-        a, b = copy_in(teacher, working), copy_in(student, working)
-        theirs = interface.of_student(a, example.method, given)
-        departs = first_departure(a, b, example.method, (given, theirs), mode, tolerance, sources or {}, moved or {})
-    result = replace(result, preserves=preserves, dtype=str(working).removeprefix("torch."), departs=departs)
+    """What was measured, with whether the new units learn; the notes say if that couldn't be found out."""
     count = sum(p.numel() for p in student.parameters())
-    if units is not None and count <= _LIVENESS_PARAMETERS:
-        moved_to = [(e, move(e, working, device_of(student))) for e in examples]
-        given_to = [(e, interface.of_student(a, e.method, given)) for e, given in moved_to]
-        try:
-            alive = liveness(b, _calls(given_to, _FURTHER if count <= 1_000_000 else _FURTHER_LARGE), units)
-            result = replace(
-                result, dead=alive.dead, stuck=alive.stuck, idle=alive.idle, loudness=alive.loudness or None
-            )
-        except Exception as error:  # an operation with no derivative, or whatever a forward raises
-            found.notes.append(f"liveness not checked: {(str(error).splitlines() or [''])[0]}")
-    return replace(result, notes=tuple(dict.fromkeys(found.notes)))
+    if promise.units is None or count > _LIVENESS_PARAMETERS:
+        return result
+    calls = _calls(examples, _FURTHER if count <= 1_000_000 else _FURTHER_LARGE)
+    try:
+        alive = liveness(copy_in(student, working), calls, promise.units)
+    except Exception as error:  # an operation with no derivative, or whatever a forward raises
+        found.notes.append(f"liveness not checked: {(str(error).splitlines() or [''])[0]}")
+        return result
+    return replace(result, dead=alive.dead, stuck=alive.stuck, idle=alive.idle, loudness=alive.loudness or None)
 
 
 def _calls(examples: list[tuple[Example, Arguments]], further: int) -> Iterator[Call]:
@@ -165,15 +219,14 @@ def _compare_with_zeros_drawn(
     teacher: nn.Module,
     examples: list[Example],
     dtype: torch.dtype,
-    regrow: Callable[[nn.Module], nn.Module] | None,
-    interface: Interface,
+    promise: Promise,
 ) -> None:
     """Compare once more with random numbers for weights that are 0 throughout: they hide what stands before them."""
-    constant = found.constant
+    constant, regrow = found.constant, promise.regrow
     other = with_zeros_drawn(teacher, every=bool(constant)) if regrow is not None else None
     if other is not None and regrow is not None:
         pair = copy_in(other, dtype), copy_in(regrow(other), dtype)
-        drawn = measure(*pair, examples, dtype, only_given=False, interface=interface)
+        drawn = measure(*pair, examples, dtype, only_given=False, interface=promise.interface)
         for key, error in drawn.errors.items():
             if key.startswith("eval/"):
                 mode, label, name = key.split("/", 2)

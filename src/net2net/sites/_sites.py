@@ -185,12 +185,17 @@ class Sites:
         eps = norm.eps
         if eps == 0.0:
             return {}
-        module = self.model.get_submodule(norm.node.module)
-        for name, value in vars(module).items():
-            if eps is None and name == "eps" and value is None:
-                return {name: torch.finfo(norm.value.dtype).eps * ratio}
-            if isinstance(value, float) and value == eps:
-                return {name: value * ratio}
+        held = vars(self.model.get_submodule(norm.node.module))
+        if eps is None and "eps" in held and held["eps"] is None:
+            return {"eps": torch.finfo(norm.value.dtype).eps * ratio}
+        named = [name for name in held if any(part.startswith("eps") for part in name.lower().split("_"))]
+        others = [name for name in held if name not in named]
+        for names in (named, others):  # another number may happen to have the same value
+            found = [name for name in names if isinstance(held[name], float) and held[name] == eps]
+            if len(found) == 1:
+                return {found[0]: held[found[0]] * ratio}
+            if found:
+                raise NotPossible(f"{norm.node.where} has an eps of {eps}, and its module has several such: {found}")
         raise NotPossible(f"{norm.node.where} has an eps of {eps} that is no attribute of its module")
 
     def split_needs(self, atom: Atom) -> SplitNeeds:
