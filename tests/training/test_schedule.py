@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import nn
 
 import net2net
 from net2net.training import GrowthSchedule, Training, adopt
+from net2net.training._event import GrowthEvent
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(1))
 Y = torch.tanh(X @ torch.randn(6, 3, generator=torch.Generator().manual_seed(2)))
@@ -95,12 +98,21 @@ def test_the_loss_doesnt_jump_at_a_growth() -> None:
 def test_a_schedule_that_makes_no_sense_is_refused() -> None:
     with pytest.raises(net2net.GrowthError, match="finished steps"):
         GrowthSchedule({0: {"sizes": 2.0}}, X)
-    with pytest.raises(net2net.GrowthError, match="after step 3 needs sizes"):
+    with pytest.raises(net2net.GrowthError, match="after step 3: it needs sizes"):
         GrowthSchedule({3: {"how": "split"}}, X)
     with pytest.raises(net2net.GrowthError, match="after step 3 has 'size', which"):
         GrowthSchedule({3: {"sizes": 2.0, "size": 4}}, X)
+    with pytest.raises(net2net.OptionError, match="after step 3: init='identical' is not known"):
+        GrowthSchedule({3: {"where": 2.0, "init": "identical"}}, X)
+    with pytest.raises(net2net.OptionError, match="after step 3: how='spilt' is not known"):
+        GrowthSchedule({3: {"sizes": 2.0, "how": "spilt"}}, X)
     with pytest.raises(net2net.GrowthError, match="rates='fast'"):
         GrowthSchedule({3: {"sizes": 2.0}}, X, rates="fast")
+
+
+def test_an_event_takes_what_grow_takes() -> None:
+    taken = list(inspect.signature(net2net.grow).parameters.values())[2:]
+    assert {f.name: f.default for f in fields(GrowthEvent)} == {p.name: p.default for p in taken}
 
 
 def test_what_cant_be_met_is_found_before_training() -> None:

@@ -281,8 +281,10 @@ def _lock_consumed(inference: Inference, node: Node, mixed: tuple[int, int, int]
 
     Whatever an operation does with the places of such an axis, it needs their number or their order.
     """
-    lists = (inference.contractions, inference.reductions, inference.normalisations)
-    terms = [site.term for sites, start in zip(lists, mixed, strict=True) for site in sites[start:]]  # type: ignore[index]
+    contractions, reductions, normalisations = mixed
+    terms = [site.term for site in inference.contractions[contractions:]]
+    terms += [site.term for site in inference.reductions[reductions:]]
+    terms += [site.term for site in inference.normalisations[normalisations:]]
     terms += [term for value in node.outputs for term in inference.of(value)]
     passed = {atom for term in terms for atom in atoms(term)}
     read = (v for v in node.inputs if node.op not in _OF_A_FORMAT or v is node["self"])

@@ -179,7 +179,7 @@ def _pretrained(folder: Path, specs: list[str] | None, seed: int, meta: bool) ->
     config, model_class = open_config(folder)
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' has no types
     if meta:
         with torch.device("meta"):
             model = model_class._from_config(config)

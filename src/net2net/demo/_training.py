@@ -60,7 +60,7 @@ def train(
         model.train()
         loss = nn.functional.cross_entropy(model(batch.images), batch.digits)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
         optimizer.step()
         schedule.step()
         if step % every == 0 or step == steps:

@@ -65,7 +65,7 @@ def train(
         logits = model(x)
         loss = cross_entropy(logits, y)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
         optimizer.step()
         losses.append(loss.detach())
         rights.append((logits.detach().argmax(-1) == y).double().mean())
@@ -90,7 +90,7 @@ def flops_of_step(model: nn.Module, task: Task) -> float:
     """Floating-point operations of a forward and a backward pass over one batch (matrix products and convolutions)."""
     inputs, targets = next(iter(task.batches(1, 0)))
     with FlopCounterMode(display=False) as counter:
-        cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
     return float(counter.get_total_flops())
 
 

@@ -67,7 +67,7 @@ def _tagged(tags: str) -> str:
         return tags
     first, *items = tags.splitlines()
     if re.fullmatch(r"tags:\s*(#.*)?", first):
-        indent = next((re.match(r"\s*", item).group() for item in items if item.lstrip().startswith("- ")), "")  # type: ignore[union-attr]
+        indent = next((item[: len(item) - len(item.lstrip())] for item in items if item.lstrip().startswith("- ")), "")
         return f"{first}\n{indent}- net2net\n" + "".join(item + "\n" for item in items)
     return re.sub(r"^tags:\s*\[\s*(\]?)", lambda m: f"tags: [net2net{m.group(1) or ', '}", tags)
 

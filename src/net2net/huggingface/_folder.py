@@ -87,7 +87,7 @@ class Folder:
         else:
             result = buffer[: math.prod(shape) * stored.dtype.itemsize].view(stored.dtype).view(shape)
         row = result[0].numel() * stored.dtype.itemsize if stored.shape and len(result) else stored.dtype.itemsize
-        view = memoryview(result.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+        view = result.view(-1).view(torch.uint8).numpy().data
         with open(stored.file, "rb", buffering=0) as stream:
             filled = 0
             for start, end in runs if view else ():

@@ -123,10 +123,14 @@ def _loaded(file: Path) -> tuple[list[dict[str, Any]], dict[Any, dict[str, Any]]
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file.name} is no optimizer state that can be loaded safely: {reason}") from error
     groups, states = (saved.get(key) if isinstance(saved, dict) else None for key in ("param_groups", "state"))
-    good = isinstance(groups, list) and isinstance(states, dict) and all(isinstance(s, dict) for s in states.values())
-    if not (good and all(isinstance(g, dict) and _are(g.get("params"), int) for g in groups or ())):
+    if not (
+        isinstance(groups, list)
+        and isinstance(states, dict)
+        and all(isinstance(s, dict) for s in states.values())
+        and all(isinstance(g, dict) and _are(g.get("params"), int) for g in groups)
+    ):
         raise CheckpointError(f"{file.name} is no state_dict of an optimizer: its groups or its state are missing.")
-    return groups, {n: {k: v for k, v in s.items() if v is not None} for n, s in states.items()}  # type: ignore[return-value, union-attr]
+    return groups, {n: {k: v for k, v in s.items() if v is not None} for n, s in states.items()}
 
 
 def _are(value: object, kind: type) -> bool:
@@ -144,7 +148,7 @@ def _numbers(groups: Sequence[Mapping[str, Any]], teacher: nn.Module, file: Path
     else:
         from transformers import Trainer
 
-        decayed = set(Trainer.get_decay_parameter_names(None, teacher))  # type: ignore[arg-type]
+        decayed = set(Trainer.get_decay_parameter_names(None, teacher))  # type: ignore[arg-type]  # it reads nothing of self
         lists = [[n for n in known if n in decayed], [n for n in known if n not in decayed]]
     names, numbers = [n for some in lists for n in some], [n for group in groups for n in group["params"]]
     lengths = [len(group["params"]) for group in groups]

@@ -38,7 +38,7 @@ class _OnDisk(torch.Tensor):
         return found
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]  # torch's is a plain function
         """Every operation comes here."""
         if func is torch.ops.aten.select.int and args[1] == 0 and args[0].place is not None:
             return args[0].place(args[2])
@@ -76,9 +76,9 @@ def streaming_model(folder: Folder, dtype: torch.dtype) -> nn.Module:
         kept = [name for name in module._buffers if (f"{path}.{name}" if path else name) in names]
         source = {name: names[f"{path}.{name}" if path else name] for name in (*mine, *kept)}
         if type(module) is nn.Linear and module.in_features <= PIECE:
-            module.forward = _linear(folder, source, buffers, pool)  # type: ignore[method-assign, assignment]
+            module.forward = _linear(folder, source, buffers, pool)  # type: ignore[method-assign, assignment]  # of this one module
         elif type(module) is nn.Embedding:
-            module.forward = _embedding(folder, source["weight"], dtype)  # type: ignore[method-assign, assignment]
+            module.forward = _embedding(folder, source["weight"], dtype)  # type: ignore[method-assign, assignment]  # of this one module
         elif source:
             _hook(module, folder, source, {name: module._parameters[name] for name in mine}, dtype)
     return model

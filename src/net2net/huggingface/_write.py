@@ -186,4 +186,4 @@ def checksum(tensor: torch.Tensor) -> str:
 
 
 def _in_bytes(tensor: torch.Tensor) -> memoryview:
-    return memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
+    return tensor.contiguous().view(-1).view(torch.uint8).numpy().data

@@ -2,6 +2,7 @@
 
 from net2net.operators._alive import told
 from net2net.operators._between import plan_between
+from net2net.operators._calibrate import Calibration
 from net2net.operators._deepen import deepen
 from net2net.operators._grow import grow
 from net2net.operators._made import Made, replays
@@ -11,6 +12,7 @@ from net2net.operators._widen import widen
 from net2net.operators._width_design import WidthDesigner
 
 __all__ = [
+    "Calibration",
     "Made",
     "WidthDesigner",
     "deepen",

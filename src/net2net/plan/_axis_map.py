@@ -66,7 +66,7 @@ class AxisMap:
         pairs = [(getattr(self, n), getattr(other, n)) for n in _ARRAYS]
         return same and all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in pairs)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash; object's says that all do
 
     def data(self, store: Store) -> dict[str, Any]:
         """The map as JSON; its arrays go to the store."""

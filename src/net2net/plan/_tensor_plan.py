@@ -62,7 +62,7 @@ class TensorPlan:
         same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
         return same and all(getattr(self, n) == getattr(other, n) for n in names)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash; object's says that all do
 
     def seen(self, source: Any) -> Any:
         """The teacher's tensor, in the shape and order that the plan sees it in."""

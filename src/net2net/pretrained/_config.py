@@ -70,11 +70,11 @@ def parameters_on_meta() -> Iterator[None]:
             setattr(param, "_is_hf_initialized", True)  # noqa: B010 - transformers draws no entries then: half of a plan
         register(self, name, param)
 
-    nn.Module.register_parameter = without_memory  # type: ignore[method-assign]
+    nn.Module.register_parameter = without_memory  # type: ignore[method-assign]  # torch's own, patched meanwhile
     try:
         yield
     finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
+        nn.Module.register_parameter = register  # type: ignore[method-assign]  # torch's own, patched meanwhile
 
 
 def numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:

@@ -53,15 +53,26 @@ def restructure(teacher: nn.Module, edits: Sequence[BlockEdit | LayerEdit]) -> S
     return _Editor(teacher).edited(edits)
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A tensor of the student that isn't the teacher's as it is. It is held, so that its identity stays its own.
+
+    `fresh` says that it is another tensor than the teacher's, `mirrored` that it has the teacher's units all the same.
+    """
+
+    tensor: torch.Tensor
+    plan: TensorPlan
+    fresh: bool = True
+    mirrored: bool = False
+
+
 class _Editor:
     def __init__(self, teacher: nn.Module) -> None:
         self.model = structural_copy(teacher)
         self.names: dict[int, list[str]] = {}
         self.teacher = teacher
-        self.plans: dict[int, TensorPlan] = {}  # by the identity of a tensor of the student
+        self.made: dict[int, _Made] = {}  # by the identity of the tensor
         self.attributes: list[tuple[nn.Module, dict[str, float]]] = []
-        self.keep: list[object] = []  # identities stay unique while the tensors live
-        self.mirrored: set[int] = set()
         for name, tensor in _tensors(self.model):
             self.names.setdefault(id(tensor), []).append(name)
         self.paths = {id(module): path for path, module in self.model.named_modules()}
@@ -75,17 +86,16 @@ class _Editor:
             else:
                 self._repeat_blocks(edit)
         tensors, seen, new = {}, set(), set()
-        made = set(map(id, self.keep))
         for name, tensor in _tensors(self.model):
             if id(tensor) in seen:
                 continue
             seen.add(id(tensor))
             own = self.names.get(id(tensor), [""])[0]
-            if id(tensor) in made:
-                new.add(name)
-            if id(tensor) in self.plans:
-                is_new = id(tensor) in made and id(tensor) not in self.mirrored
-                tensors[name] = replace(self.plans[id(tensor)], new=is_new)
+            made = self.made.get(id(tensor))
+            if made is not None:
+                tensors[name] = replace(made.plan, new=made.fresh and not made.mirrored)
+                if made.fresh:
+                    new.add(name)
             elif name != own:
                 tensors[name] = TensorPlan(tuple(tensor.shape), (None,) * tensor.dim(), source=own)
         first = {name for name, _ in self.model.named_parameters()} | {name for name, _ in self.model.named_buffers()}
@@ -145,17 +155,16 @@ class _Editor:
                 return tensor
             new = torch.empty_like(tensor, device="meta", requires_grad=False)
             made = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
-            self.plans[id(made)] = self.plans.get(id(tensor)) or _as_it_is(tensor, names[0])
-            self.keep.append(made)
+            self._note(made, self._plan_of(tensor))
             return made
 
         made = structural_copy(block, own)
         if init in ("random", "zero-random"):
             for owner in made.modules():
                 for tensor in [*owner.parameters(recurse=False), *owner.buffers(recurse=False)]:
-                    plan = self.plans.get(id(tensor))
-                    if plan is not None and (tensor.dim() > 1 or hasattr(owner, "reset_parameters")):
-                        self.plans[id(tensor)] = replace(plan, fill="initial")
+                    known = self.made.get(id(tensor))
+                    if known is not None and (tensor.dim() > 1 or hasattr(owner, "reset_parameters")):
+                        self.made[id(tensor)] = replace(known, plan=replace(known.plan, fill="initial"))
         return made
 
     def _change(self, edit: BlockEdit, index: int, module: nn.Module) -> None:
@@ -163,8 +172,8 @@ class _Editor:
         for (i, name), change in edit.changes.items():
             if i == index:
                 tensor = tensors[name]
-                plan = self.plans.get(id(tensor)) or _as_it_is(tensor, self.names[id(tensor)][0])
-                self.plans[id(tensor)] = change.of(plan)
+                known = self.made.get(id(tensor)) or _Made(tensor, self._plan_of(tensor), fresh=False)
+                self.made[id(tensor)] = replace(known, plan=change.of(known.plan))
         for (i, path), values in edit.attributes.items():
             if i == index:
                 self.attributes.append((module.get_submodule(path), values))
@@ -208,16 +217,23 @@ class _Editor:
             axes = (twins, *(None,) * (tensor.dim() - 1))
             shape = (2 * n, *tensor.shape[1:])
             own = self.names[id(tensor)][0]
-            self._replace(module, name, tensor, TensorPlan(shape, axes, source=own))
-            self.mirrored.add(id(getattr(module, name)))
+            self._replace(module, name, tensor, TensorPlan(shape, axes, source=own), mirrored=True)
         _resize(module)
 
-    def _replace(self, module: nn.Module, name: str, tensor: torch.Tensor, plan: TensorPlan) -> None:
+    def _plan_of(self, tensor: torch.Tensor) -> TensorPlan:
+        known = self.made.get(id(tensor))
+        return known.plan if known is not None else _as_it_is(tensor, self.names[id(tensor)][0])
+
+    def _note(self, tensor: torch.Tensor, plan: TensorPlan, mirrored: bool = False) -> None:
+        self.made[id(tensor)] = _Made(tensor, plan, mirrored=mirrored)
+
+    def _replace(
+        self, module: nn.Module, name: str, tensor: torch.Tensor, plan: TensorPlan, mirrored: bool = False
+    ) -> None:
         new = torch.empty(plan.shape, dtype=tensor.dtype, device="meta")
         made = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
         carry(tensor, made, {id(part): part for part in (*self.model.modules(), *self.model.parameters())})
-        self.plans[id(made)] = plan
-        self.keep.append(made)
+        self._note(made, plan, mirrored)
         setattr(module, name, made)
 
     def _identity_layer(
@@ -292,9 +308,7 @@ class _Editor:
         return norm
 
     def _give(self, module: nn.Module, name: str, plan: TensorPlan) -> None:
-        tensor = getattr(module, name)
-        self.plans[id(tensor)] = plan
-        self.keep.append(tensor)
+        self._note(getattr(module, name), plan)
 
     def _same(self, module: nn.Module) -> nn.Module:
         """The module of the copy that stands where this one stands in the teacher; itself if it stands nowhere."""

@@ -33,7 +33,7 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
     """
     check_rates(schedule.rates)
 
-    class GrowthCallback(_callback_class()):  # type: ignore[misc]
+    class GrowthCallback(_callback_class()):  # type: ignore[misc]  # the class is known where Lightning is
         def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
             self.done = 0
             if trainer.world_size > 1:

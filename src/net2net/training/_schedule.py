@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +13,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from net2net.capture import Inputs
-from net2net.errors import GrowthError, Net2NetWarning, OptionError, described, require_kind
+from net2net.errors import GrowthError, Net2NetWarning, OptionError, require_kind
 from net2net.growth import Growth
-from net2net.operators import grow
 from net2net.optimizer import RATES, require_ramp
 from net2net.training._announce import announce, warn_of_late
+from net2net.training._event import event_after
 
 # Models that `after` has grown, and after which step: one that comes again was grown in vain.
 _outgrown: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-_WORDS = frozenset(inspect.signature(grow).parameters) - {"model", "example_inputs"}
 
 
 class Training(NamedTuple):
@@ -65,8 +63,8 @@ class GrowthSchedule:
         ramp, rates: as for `Growth.optimizer`.
 
     Raises:
-        OptionError: a step is no positive int, an event has a word that `grow` doesn't know or says neither `sizes` nor
-            `where`, or the rates or the ramp are unknown.
+        OptionError: a step is no positive int, an event has a word or an option that `grow` doesn't know, or says
+            neither `sizes` nor `where`, or the rates or the ramp are unknown.
 
     Example:
         >>> import torch
@@ -97,21 +95,7 @@ class GrowthSchedule:
         if self.example_inputs is None:
             raise OptionError("the schedule's example_inputs is None; give inputs of the network, as for net2net.grow.")
         for step, event in self.events.items():
-            if isinstance(step, bool) or not isinstance(step, int) or step < 1:
-                raise OptionError(f"{step!r} is no number of finished steps; use an int of at least 1.")
-            if not isinstance(event, Mapping):
-                raise OptionError(
-                    f"the event after step {step} is {described(event)}; give the arguments of net2net.grow in a dict: "
-                    f"{{{step}: {{'sizes': {event if isinstance(event, (float, str)) else 2.0!r}}}}}."
-                )
-            unknown = sorted(map(str, set(event) - _WORDS))
-            if unknown:
-                raise OptionError(
-                    f"the event after step {step} has {unknown[0]!r}, which net2net.grow doesn't know; use some of "
-                    f"{', '.join(sorted(_WORDS))}."
-                )
-            if not {"sizes", "where"} & set(event):
-                raise OptionError(f"the event after step {step} needs sizes= (wider), where= (deeper), or both.")
+            event_after(step, event)
         require_ramp(self.ramp)
         if self.rates not in RATES:
             raise OptionError(f"rates={self.rates!r} is not known; use one of {', '.join(RATES)}.")
@@ -157,7 +141,7 @@ class GrowthSchedule:
         if event is None:
             return None
         try:
-            return grow(model, self.example_inputs, **event)
+            return event_after(step, event).of(model, self.example_inputs)
         except GrowthError as error:
             raise type(error)(f"after step {step}: {error}") from error
 

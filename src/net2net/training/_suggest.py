@@ -156,7 +156,7 @@ def _trained(model: nn.Module, optimizer: Optimizer, loss: Loss, batches: Sequen
     with FlopCounterMode(display=False) as counter:
         for batch in batches:
             optimizer.zero_grad()
-            loss(model, batch).backward()  # type: ignore[no-untyped-call]
+            loss(model, batch).backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
             optimizer.step()
     return int(counter.get_total_flops())
 
