@@ -39,9 +39,9 @@ WRONG: dict[str, tuple[Callable[[], Any], tuple[str, ...]]] = {
     "swapped": (lambda: net2net.widen(mlp(), X, {"0": 12}), ("sizes is a Tensor",)),  # type: ignore
     "path for a factor": (
         lambda: net2net.widen(mlp(), "body.0.a", X),
-        ("no factor", "{'body.0.a': '2x'}"),
+        ("not a factor", "{'body.0.a': '2x'}"),
     ),
-    "place for a factor": (lambda: net2net.deepen(mlp(), "blocks", X), ("where='blocks'", "no factor")),
+    "place for a factor": (lambda: net2net.deepen(mlp(), "blocks", X), ("where='blocks'", "not a factor")),
     "number as a name": (lambda: net2net.widen(mlp(), {0: 12}, X), ("the key 0 (int)", "'0'")),  # type: ignore
     "number as a place": (lambda: net2net.deepen(mlp(), {0: 1}, X), ("the key 0 (int)",)),  # type: ignore
     "no sizes": (lambda: net2net.widen(mlp(), None, X), ("sizes is None",)),  # type: ignore

@@ -129,7 +129,7 @@ class Lion(torch.optim.Optimizer):
             ("training is a Sequential",),
         ),
         (lambda: net2net.register_optimizer(Lion, {}), ("Lion", "an empty dict", "first moment")),
-        (lambda: net2net.register_optimizer("Lion", {"a": "same"}), ("'Lion' (str) is no class",)),
+        (lambda: net2net.register_optimizer("Lion", {"a": "same"}), ("'Lion' (str) is not a class",)),
         (lambda: net2net.register_optimizer(Lion, {"a": 3}), ("'a' is 3",)),
         (lambda: adopt(3, mlp(), None), ("the growth is 3",)),
         (lambda: ramp(None), ("the optimizer is None",)),

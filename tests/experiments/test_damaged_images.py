@@ -125,7 +125,7 @@ def test_damaged_cifar(tmp_path: Path) -> None:
 def test_damaged_jpegs(tmp_path: Path) -> None:
     sets = made(3, 16, training=12, test=12)
     write_jpegs(tmp_path, sets, header=np.zeros(600, np.uint8))
-    refuses("cifar10_jpeg_full.npz, train_scan: image 0 is no JPEG image", load_images, tmp_path)
+    refuses("cifar10_jpeg_full.npz, train_scan: image 0 is not a JPEG image", load_images, tmp_path)
     for bounds in ([0, 5, 3], [1, 2], [0], [[0]], [0.0, 1.0], [0, 10**6], None):
         write_jpegs(tmp_path, sets)
         with np.load(tmp_path / "cifar10_jpeg_full.npz") as pack:  # the right end, but not in order

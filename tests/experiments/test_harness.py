@@ -82,7 +82,7 @@ def test_misuse(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.jsonl").write_text("{}\n")
-    with pytest.raises(net2net.OptionError, match="no results file"):
+    with pytest.raises(net2net.OptionError, match="not a results file"):
         reproduce("wider", tmp_path / "out", budget="smoke")
 
 

@@ -150,7 +150,7 @@ def test_files_that_do_not_fit(run: tuple[Path, Any, torch.optim.Optimizer], tmp
         assert not list(tmp_path.glob("*grown*"))
     (tmp_path / "optimizer.pt").write_bytes((folder / "optimizer.pt").read_bytes())
     (folder / "link.pt").symlink_to(tmp_path / "optimizer.pt")
-    for name, part in (("../optimizer.pt", "no file"), ("link.pt", "no file"), ("config.json", "no optimizer state")):
+    for name, part in (("../optimizer.pt", "no file"), ("link.pt", "no file"), ("config.json", "is not an optimizer")):
         with pytest.raises(net2net.CheckpointError, match=part):
             net2net.grow_checkpoint(folder, tmp_path / "grown", BOTH, optimizer=name)
     for names in (["state.x.exp_avg"], ["exp_avg"], [f"{start}lm_head.weight.exp_avg" for start in ("", "state.")]):

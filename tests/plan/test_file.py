@@ -40,12 +40,12 @@ def test_a_plan_with_rescaled_norms_survives_the_disk(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"not a plan", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other").write_bytes(content)
-    with pytest.raises(net2net.OptionError, match="is no plan"):
+    with pytest.raises(net2net.OptionError, match="is not a plan"):
         net2net.Plan.load(tmp_path / "other")
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(net2net.OptionError, match="is no plan"):
+    with pytest.raises(net2net.OptionError, match="is not a plan"):
         net2net.Plan.load(tmp_path / "missing")
 
 

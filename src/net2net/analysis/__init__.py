@@ -4,7 +4,7 @@ from net2net.analysis._analysis import Analysis
 from net2net.analysis._analyze import analyze, analyze_examples, analyze_modes
 from net2net.analysis._dimensions import Dimension, Place
 from net2net.analysis._request import Request, Size, meant_by, new_size, resolve_request
-from net2net.analysis._tables import dimension_rows, dimension_table, place_rows, place_table
+from net2net.analysis._tables import dimension_rows, place_rows
 from net2net.analysis._unread import apart_from_unread, unread_parts, with_notes
 
 __all__ = [
@@ -18,11 +18,9 @@ __all__ = [
     "analyze_modes",
     "apart_from_unread",
     "dimension_rows",
-    "dimension_table",
     "meant_by",
     "new_size",
     "place_rows",
-    "place_table",
     "resolve_request",
     "unread_parts",
     "with_notes",

@@ -29,7 +29,7 @@ def new_size(wanted: Size, before: int, name: str) -> int:
         (12, 12, 16)
     """
     if isinstance(wanted, bool):
-        raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or '2x'.")
+        raise SizeError(f"'{name}': {wanted!r} is not a size; give an int (a size), a float (a factor) or '2x'.")
     if isinstance(wanted, Integral):  # numpy's too
         return int(wanted)
     try:
@@ -40,7 +40,9 @@ def new_size(wanted: Size, before: int, name: str) -> int:
             return round(before * wanted)
     except (ValueError, TypeError, OverflowError):
         pass
-    raise SizeError(f"'{name}': {wanted!r} is no size; give an int (a size), a float (a factor) or a string like '2x'.")
+    raise SizeError(
+        f"'{name}': {wanted!r} is not a size; give an int (a size), a float (a factor) or a string like '2x'."
+    )
 
 
 def resolve_request(analysis: Analysis, request: Request) -> dict[str, int]:
@@ -150,7 +152,7 @@ def _distribute(term: Term, after: int, path: str, named: Mapping[Atom, Dimensio
         block = before // free[0].size if free[0].growth == "any" else before
         low = after // block * block
         raise SizeError(
-            f"'{path}' grows in blocks of {block}; {after} is no multiple. Sizes that work: {low} or {low + block}."
+            f"'{path}' grows in blocks of {block}; {after} is not a multiple. Sizes that work: {low} or {low + block}."
         )
     else:
         assert isinstance(term, Concat)

@@ -2,7 +2,7 @@
 
 from net2net.apply._pieces import PIECE, bounds, pieces
 from net2net.apply._shifts import OPERATIONS
-from net2net.apply._tensors import grow_state, grow_tensor, make_piece, root_mean_square
+from net2net.apply._tensors import grow_state, make_piece, root_mean_square
 from net2net.apply._threads import alone, in_threads, one_core_each, threads
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "alone",
     "bounds",
     "grow_state",
-    "grow_tensor",
     "in_threads",
     "make_piece",
     "one_core_each",

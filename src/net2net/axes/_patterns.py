@@ -42,7 +42,7 @@ def _match(inference: Inference, reduction: Reduction) -> Normalisation | None:
     product = next((n for n in root.consumers if flow_of(n) is Flow.PRODUCT and _same(n.inputs, x, root)), None)
     if product is None:
         return None
-    gain, offset, node = _gain(inference, product)
+    gain, offset, node = _gain(product)
     return Normalisation(node, reduction.term, x, "rms", gain, None, eps, offset)
 
 
@@ -107,7 +107,7 @@ def stored_gain(value: Value) -> tuple[Value, float] | None:
     return (parameter, float(number)) if parameter.kind == "parameter" and number is not None else None
 
 
-def _gain(inference: Inference, product: Node) -> tuple[Value | None, float, Node]:
+def _gain(product: Node) -> tuple[Value | None, float, Node]:
     """The parameter that multiplies the normalised value, what is added to it, and the node that multiplies."""
     found = list(readers(product.output))
     if len(found) == 1 and flow_of(found[0][0]) is Flow.PRODUCT:

@@ -19,7 +19,6 @@ from net2net.capture._kept import kept_tensors
 from net2net.capture._marks import carry, lost
 from net2net.capture._modes import as_called
 from net2net.capture._observers import unobserved
-from net2net.capture._plain import plain_operations
 from net2net.capture._quiet import silent
 from net2net.capture._reasons import refuse_unfit
 from net2net.capture._record import Stopped, record
@@ -56,7 +55,6 @@ __all__ = [
     "named_outputs",
     "odd_weight",
     "optimizers_in",
-    "plain_operations",
     "record",
     "refuse_unfit",
     "require_inputs",

@@ -110,6 +110,6 @@ def require_request(request: Any, word: str) -> None:
     elif isinstance(request, str):
         text = request.strip().lower()
         if not text.endswith("x") or not text[:-1].replace(".", "", 1).isdigit():
-            raise OptionError(f"{word}={request!r} is no factor; {ways} {{{request!r}: '2x'}}.")
+            raise OptionError(f"{word}={request!r} is not a factor; {ways} {{{request!r}: '2x'}}.")
     elif isinstance(request, bool) or not isinstance(request, (int, float)):
         raise OptionError(f"{word} is {described(request)}; {ways} {example}.")

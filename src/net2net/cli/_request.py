@@ -108,7 +108,7 @@ def nothing_without(needed: str, given: dict[str, Any]) -> None:
 
 def _factor(text: str, option: str) -> str:
     if not text.strip().lower().endswith("x"):
-        raise typer.BadParameter(f"{text!r} is no factor; write 2x or 1.5x.", param_hint=option)
+        raise typer.BadParameter(f"{text!r} is not a factor; write 2x or 1.5x.", param_hint=option)
     return text
 
 
@@ -133,7 +133,7 @@ def _count(name: str, text: str) -> int | str | list[int]:
     if re.fullmatch(_BLOCKS, text) and "," in text:
         return [int(block) for block in text.split(",")]
     raise typer.BadParameter(
-        f"{text!r} is no depth for {name!r}; give how many more (2), a factor (2x), or the blocks after which new "
+        f"{text!r} is not a depth for {name!r}; give how many more (2), a factor (2x), or the blocks after which new "
         "ones come (0,2).",
         param_hint="--deepen",
     )
@@ -157,7 +157,7 @@ def _positions(text: str) -> str | list[int]:
 def _kernel(text: str) -> Any:
     """A size, a size for each axis, or several of them for identity layers one after the other."""
     if not re.fullmatch(r"\d+(x\d+)*(,\d+(x\d+)*)*", text):
-        raise typer.BadParameter(f"{text!r} is no kernel; write 3, 1x7 or 1x7,7x1.", param_hint="--kernel")
+        raise typer.BadParameter(f"{text!r} is not a kernel; write 3, 1x7 or 1x7,7x1.", param_hint="--kernel")
     kernels = [tuple(map(int, one.split("x"))) for one in text.split(",")]
     sizes = [kernel[0] if len(kernel) == 1 else kernel for kernel in kernels]
     return sizes if len(sizes) > 1 else sizes[0]

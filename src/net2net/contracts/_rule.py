@@ -68,7 +68,7 @@ class RuleContract(ABC):
         assert self.grows, "name at least one dimension in `grows`; print(net2net.analyze(network, inputs)) lists them"
         dimensions = self._analysis().dimensions
         for name in self.grows:
-            assert name in dimensions, f"'{name}' is no dimension; there are {', '.join(dimensions)}"
+            assert name in dimensions, f"'{name}' is not a dimension; there are {', '.join(dimensions)}"
             assert dimensions[name].growth != "fixed", f"'{name}' can't grow: {dimensions[name].reason}"
 
     def test_what_grows_is_exact(self) -> None:

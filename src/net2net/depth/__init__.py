@@ -2,7 +2,6 @@
 
 from net2net.depth._block import Block
 from net2net.depth._edits import BlockEdit, Change, LayerEdit, block_edit
-from net2net.depth._identity import IdentityRule, identity_rule
 from net2net.depth._layers import Kernel, LayerPlace, find_layers, kernels_of
 from net2net.depth._options import DepthOptions
 from net2net.depth._order import INITS, NOT_PRESERVING, POSITIONS, PRESERVING, Order, Positions, order
@@ -21,7 +20,6 @@ __all__ = [
     "Depth",
     "DepthOptions",
     "DepthPlace",
-    "IdentityRule",
     "Kernel",
     "LayerEdit",
     "LayerPlace",
@@ -34,7 +32,6 @@ __all__ = [
     "find_layers",
     "find_places",
     "find_stacks",
-    "identity_rule",
     "kernels_of",
     "order",
     "resolve_where",

@@ -148,7 +148,7 @@ def _spread_norm(edit: BlockEdit, path: str, chain: list[tuple[int, Node]], fixe
     if fixed_eps and not keep_eps:
         raise FixedDimensionError(
             f"'{edit.stack.name}' normalises its stream ({first.where}) with an eps of {eps:g}: new blocks would need "
-            "an eps of their own, for which its config has no word. init='stack' copies blocks, not exactly."
+            "an eps of their own, which its config can't express. init='stack' copies blocks, not exactly."
         )
     for place, (index, node) in enumerate(chain):
         gain = _stored(node, "weight", path)

@@ -108,7 +108,7 @@ class _Search:
     def _fill(self, value: Value, number: float) -> None:
         ties = self.inference.graph.ties
         if value.kind != "parameter" or not value.name.startswith(self.block.path + "."):
-            raise NotPossible(f"'{value.name}' is no weight of '{self.block.path}' alone")
+            raise NotPossible(f"'{value.name}' is not a weight of '{self.block.path}' alone")
         if value.name in ties.values():
             raise NotPossible(f"'{value.name}' is tied to another tensor")
         self.rule.fills[value.name.removeprefix(self.block.path + ".")] = number

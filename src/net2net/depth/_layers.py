@@ -144,7 +144,7 @@ def _classified(base: LayerPlace, node: Node, value: Value, activation: Activati
     module = activation.as_module()
     if slopes is None and is_idempotent(activation.function):
         if module is None:
-            return replace(base, reason=f"{where} is no module, and torch has none for it")
+            return replace(base, reason=f"{where} is not a module, and torch has none for it")
         return replace(base, kind="identity", activation=module)
     obstacle = _against_mirrors(base, node)
     if obstacle is not None:

@@ -137,6 +137,6 @@ def _count(depth: Depth, before: int, name: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise SizeError(
-        f"'{name}': {depth!r} is no depth; give how many more (an int above 0), a factor from 1 (2.0 or '2x'), or, for "
-        "a stack, a list of the blocks after which new ones come."
+        f"'{name}': {depth!r} is not a depth; give how many more (an int above 0), a factor from 1 (2.0 or '2x'), or, "
+        "for a stack, a list of the blocks after which new ones come."
     )

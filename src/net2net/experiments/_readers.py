@@ -259,7 +259,7 @@ def _decoded(header: bytes, scan: bytes, bounds: list[int], source: str) -> Arra
             with Image.open(io.BytesIO(header + scan[start:stop]), formats=["JPEG"]) as opened:
                 image = np.asarray(opened.convert("RGB"))
         except Exception as error:  # decoders raise anything on damaged images
-            raise OptionError(f"{source}: image {index} is no JPEG image: {error}") from error
+            raise OptionError(f"{source}: image {index} is not a JPEG image: {error}") from error
         if images is None:
             images = np.empty((len(bounds) - 1, 3, *image.shape[:2]), np.uint8)
         if image.shape[:2] != images.shape[2:]:

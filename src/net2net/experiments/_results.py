@@ -137,7 +137,7 @@ def read(file: Path) -> Results:
         header["groups"] = {name: tuple(keys) for name, keys in header["groups"].items()}
         found = Header(**header)
     except (IndexError, ValueError, KeyError, TypeError) as error:
-        raise OptionError(f"{file.name} is no results file of an experiment; name another output folder.") from error
+        raise OptionError(f"{file.name} is not a results file of an experiment; name another output folder.") from error
     runs = []
     for line in lines[1:]:
         try:

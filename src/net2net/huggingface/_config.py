@@ -38,7 +38,7 @@ def new_config(config: Any, sizes: Mapping[str, Size]) -> Any:
         elif _is_sizes(before) and not isinstance(wanted, int):
             after = [_grown(wanted, entry, f"{key}.{i}") for i, entry in enumerate(before)]
         else:
-            raise UnknownNameError(f"'{key}' is no size in the config of {type(config).__name__}. {words(config)}")
+            raise UnknownNameError(f"'{key}' is not a size in the config of {type(config).__name__}. {words(config)}")
         if isinstance(owner, list):
             owner[place] = after
         else:
@@ -56,7 +56,7 @@ def check_saves(config: Any) -> None:
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
             type(config).from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever a config's validation says no with
+    except Exception as error:  # the validation of a config raises anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SizeError(f"{type(config).__name__} doesn't allow these sizes: {reason}") from error
 

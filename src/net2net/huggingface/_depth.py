@@ -94,7 +94,7 @@ def depth_edits(
             continue
         stack = stacks.get(layers.path)
         if stack is None or stack.first + len(stack) < min(layers.needed, len(layers)):
-            raise NeedsMemory(f"'{layers.path}' is no plain stack of blocks.")
+            raise NeedsMemory(f"'{layers.path}' is not a plain stack of blocks.")
         several = len(set(layers.kinds)) > 1
         positions = depth.positions or ("append" if several and not per_layer(folder.config, len(layers)) else "spread")
         start, names = stack.first, tuple(map(str, range(len(layers))))

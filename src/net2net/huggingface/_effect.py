@@ -43,7 +43,7 @@ def check_effect(model_class: Any, config: Any, sizes: Mapping[str, Size]) -> No
             continue
         if grown == _shapes(model_class, config, {k: v for k, v in sizes.items() if k != key}):
             raise SizeError(
-                f"'{key}' is no width and no depth: no tensor of {name} follows it. It changes what is computed, "
+                f"'{key}' is neither a width nor a depth: no tensor of {name} follows it. It changes what is computed, "
                 "which no growth does; leave it out, or set it in config.json yourself."
             )
 

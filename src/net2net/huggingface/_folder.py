@@ -153,13 +153,13 @@ def open_config(path: Path) -> tuple[Any, Any]:
     file = path / "config.json"
     if not file.is_file():
         raise CheckpointError(
-            f"{path} has no config.json: it is no Hugging Face folder. A model of the hub has a name with one slash: "
-            "OWNER/MODEL."
+            f"{path} has no config.json: it is not a Hugging Face folder. A model of the hub has a name with one "
+            "slash: OWNER/MODEL."
         )
     _check_words(file)
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever a config's validation says no with
+    except Exception as error:  # the validation of a config raises anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file} can't be read: {reason}") from error
     names = getattr(config, "architectures", None)

@@ -164,7 +164,7 @@ def _wanted(folder: Folder, plan: Plan, dtype: torch.dtype | None) -> dict[str, 
 def _dtype(name: str | None) -> torch.dtype | None:
     wanted = None if name is None else getattr(torch, name, None)
     if name is not None and not (isinstance(wanted, torch.dtype) and wanted in NAMES and wanted.is_floating_point):
-        raise OptionError(f"dtype={name!r} is no floating-point dtype; use float32, bfloat16 or float16.")
+        raise OptionError(f"dtype={name!r} is not a floating-point dtype; use float32, bfloat16 or float16.")
     return wanted
 
 
@@ -176,7 +176,7 @@ def shard_bytes(size: str) -> int:
             return int(number)
     except (ValueError, KeyError, OverflowError):
         pass
-    raise OptionError(f"max_shard_size={size!r} is no size; write 5GB or 500MB.")
+    raise OptionError(f"max_shard_size={size!r} is not a size; write 5GB or 500MB.")
 
 
 def place(target: Path, source: Path) -> Path:
@@ -265,7 +265,7 @@ def require(found: Verification, partial: Path, config: Any) -> Verification:
     if not found.passed:
         raise VerificationError(
             f"the files don't compute the teacher's function: relative error {found.max_relative_error:.1e}, tolerance "
-            f"{found.tolerance:.0e}. They stay in {partial.name}; {type(config).__name__} may have no word for "
+            f"{found.tolerance:.0e}. They stay in {partial.name}; {type(config).__name__} may not express "
             "something that changed."
         )
     return found

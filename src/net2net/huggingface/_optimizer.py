@@ -44,7 +44,9 @@ def state_file(folder: Path, name: str) -> Path:
     if file.parent != folder or not file.is_file() or not is_own(file):
         raise CheckpointError(f"there is no file {name} in {folder}.")
     if file.suffix not in (*_PICKLED, ".safetensors"):
-        raise CheckpointError(f"{name} is no optimizer state: it ends in none of {', '.join(_PICKLED)}, .safetensors.")
+        raise CheckpointError(
+            f"{name} is not an optimizer state: it ends in none of {', '.join(_PICKLED)}, .safetensors."
+        )
     return file
 
 
@@ -76,8 +78,8 @@ def optimizer_writer(file: Path, plan: Plan, teacher: nn.Module, student: nn.Mod
 def _pickle(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> Writer:
     groups, states = _loaded(file)
     numbers = _numbers(groups, teacher, file)
-    for name, member in members.items():
-        _rules(states.get(numbers.get(member.source), {}), member, file, name)
+    for member in members.values():
+        _rules(states.get(numbers.get(member.source), {}), member, file)
 
     @torch.no_grad()
     def state_dict() -> dict[str, Any]:
@@ -93,7 +95,7 @@ def _pickle(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> W
             for number, name in enumerate(mine, start=count):
                 state = states.get(numbers[members[name].source])
                 if state:
-                    result["state"][number] = _grown(state, members[name], file, name)
+                    result["state"][number] = _grown(state, members[name], file)
             # the moments are made for the full rate: no ramp, of this growth or of one before it, is to go on
             new = {key: value for key, value in group.items() if key != RAMP_KEY}
             new["params"] = list(range(count, count + len(mine)))
@@ -121,7 +123,7 @@ def _loaded(file: Path) -> tuple[list[dict[str, Any]], dict[Any, dict[str, Any]]
         saved = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged or a hostile file makes torch say
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file.name} is no optimizer state that can be loaded safely: {reason}") from error
+        raise CheckpointError(f"{file.name} is not an optimizer state that can be loaded safely: {reason}") from error
     groups, states = (saved.get(key) if isinstance(saved, dict) else None for key in ("param_groups", "state"))
     if not (
         isinstance(groups, list)
@@ -129,7 +131,7 @@ def _loaded(file: Path) -> tuple[list[dict[str, Any]], dict[Any, dict[str, Any]]
         and all(isinstance(s, dict) for s in states.values())
         and all(isinstance(g, dict) and _are(g.get("params"), int) for g in groups)
     ):
-        raise CheckpointError(f"{file.name} is no state_dict of an optimizer: its groups or its state are missing.")
+        raise CheckpointError(f"{file.name} is not a state_dict of an optimizer: its groups or its state are missing.")
     return groups, {n: {k: v for k, v in s.items() if v is not None} for n, s in states.items()}
 
 
@@ -161,7 +163,7 @@ def _numbers(groups: Sequence[Mapping[str, Any]], teacher: nn.Module, file: Path
     return dict(zip(names, numbers, strict=True))
 
 
-def _rules(state: Mapping[str, Any], member: _Member, file: Path, name: str) -> Mapping[str, StateRule]:
+def _rules(state: Mapping[str, Any], member: _Member, file: Path) -> Mapping[str, StateRule]:
     """What each thing is that is kept for a parameter; it must fit the parameter."""
     rules = rules_for_keys(state.keys()).state
     for key, value in state.items():
@@ -186,8 +188,8 @@ def _check(key: str, value: Any, member: _Member, file: Path) -> None:
         )
 
 
-def _grown(state: Mapping[str, Any], member: _Member, file: Path, name: str) -> dict[str, Any]:
-    rules = _rules(state, member, file, name)
+def _grown(state: Mapping[str, Any], member: _Member, file: Path) -> dict[str, Any]:
+    rules = _rules(state, member, file)
 
     def grow(tensor: torch.Tensor, kind: str) -> torch.Tensor:
         _check(kind, tensor, member, file)
@@ -214,7 +216,7 @@ def _tensors(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> 
                     key: torch.empty(part.get_shape(), dtype=dtypes[part.get_dtype()], device="meta")
                     for key, part in slices.items()
                 }
-                rules = _rules(state, member, file, name)
+                rules = _rules(state, member, file)
                 for key, value in state.items():
                     full, rule = found[member.source][key], rules[key]
                     if not isinstance(rule, str):

@@ -1,4 +1,4 @@
-"""A request in words of a config -> a plan for every tensor of the new checkpoint. No weight is read."""
+"""Size overrides for a config -> a plan for every tensor of the new checkpoint. No weight is read."""
 
 from __future__ import annotations
 

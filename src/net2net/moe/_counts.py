@@ -26,7 +26,7 @@ def requested(mixtures: Mixtures, experts: Experts, scores: Scores | None, cap: 
         UnknownNameError, SizeError, OptionError: a key, a size or the scores don't fit.
     """
     if isinstance(cap, bool) or not isinstance(cap, int) or cap < 1:
-        raise OptionError(f"cap={cap!r} is no number of further replicas of an expert; use 1 or more.")
+        raise OptionError(f"cap={cap!r} is not a number of further replicas of an expert; use 1 or more.")
     wanted: dict[str, Wanted] = {}
     if isinstance(experts, Mapping):
         for key, size in experts.items():

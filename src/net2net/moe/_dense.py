@@ -142,7 +142,7 @@ def _check(feed_forward: FeedForward, one: Mixing) -> None:
     experts, top_k, parts = one.experts, one.top_k, one.granularity
     for value, what in ((top_k, "top_k"), (parts, "granularity")):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise OptionError(f"{what}={value!r} is no number of experts; use 1 or more.")
+            raise OptionError(f"{what}={value!r} is not a number of experts; use 1 or more.")
     if feed_forward.hidden % parts:
         raise SizeError(f"'{one.place}' has {feed_forward.hidden} hidden units: {parts} parts don't share them evenly.")
     if experts < 2 or experts % parts:

@@ -57,7 +57,7 @@ def release_routing(student: nn.Module, example_inputs: Inputs) -> Growth:
     if not released:
         raise OptionError(f"{type(student).__name__} has no replica routing to release.")
     for mixture in released.values():
-        _check(student, mixture)
+        _check(mixture)
     best: tuple[float, Plan, nn.Module] | None = None
     for share in _SHARES:
         plan, made = _made(student, seen, released, share)
@@ -82,7 +82,7 @@ def _routing(student: nn.Module, mixture: Mixture) -> ReplicaRouting:
     return wrapper.routing
 
 
-def _check(student: nn.Module, mixture: Mixture) -> None:
+def _check(mixture: Mixture) -> None:
     if not mixture.stack:
         raise OptionError(f"'{mixture.name}' is a list of experts; release_routing knows stacked ones.")
     if mixture.stack != f"{mixture.name}.experts":

@@ -175,7 +175,7 @@ def balance_experts(model: nn.Module, rate: float = 0.01) -> dict[str, float]:
         [-0.01, 0.01]
     """
     if not rate >= 0:
-        raise OptionError(f"rate={rate!r} is no rate of a bias; use a number from 0 up, such as 0.01.")
+        raise OptionError(f"rate={rate!r} is not a rate of a bias; use a number from 0 up, such as 0.01.")
     routings = {path: m for path, m in model.named_modules() if isinstance(m, ReplicaRouting)}
     if not routings:
         raise OptionError(

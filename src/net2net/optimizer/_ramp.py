@@ -50,7 +50,7 @@ def ramp(optimizer: Optimizer, steps: int = 200) -> RemovableHandle:
     if optimizer in _running:
         _running.pop(optimizer).remove()
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise OptionError(f"steps={steps!r} is no length of a ramp; use an int of at least 1.")
+        raise OptionError(f"steps={steps!r} is not a length of a ramp; use an int of at least 1.")
     for group in optimizer.param_groups:
         group.setdefault(RAMP_KEY, 0)
     full: list[Any] = []
@@ -108,7 +108,7 @@ def require_ramp(ramp: Any) -> None:
         OptionError: it is none.
     """
     if ramp is not None and (isinstance(ramp, bool) or not isinstance(ramp, int) or ramp < 0):
-        raise OptionError(f"ramp={ramp!r} is no number of steps; use an int, 0 for no ramp, or None.")
+        raise OptionError(f"ramp={ramp!r} is not a number of steps; use an int, 0 for no ramp, or None.")
 
 
 RAMP_KEY = "ramp_step"  # how many steps of its ramp a group has made

@@ -57,7 +57,7 @@ def register_optimizer(cls: type[Optimizer], state: Mapping[str, StateRule], rat
         >>> register_optimizer(Lion, {"exp_avg": "first moment"})
     """
     if not isinstance(cls, type):
-        raise OptionError(f"register_optimizer takes a class and what it keeps; {described(cls)} is no class.")
+        raise OptionError(f"register_optimizer takes a class and what it keeps; {described(cls)} is not a class.")
     if not isinstance(state, Mapping) or not state:
         raise OptionError(
             f"{cls.__name__}: what it keeps is {described(state)}; give a dict such as {{'exp_avg': 'first moment'}}, "

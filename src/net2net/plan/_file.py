@@ -49,7 +49,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
 
 def not_a_plan(path: str | Path, error: Exception) -> OptionError:
     """The refusal of a file that holds no plan."""
-    return OptionError(f"{path} is no plan of net2net: {type(error).__name__}: {error}")
+    return OptionError(f"{path} is not a plan of net2net: {type(error).__name__}: {error}")
 
 
 def plain(value: Any) -> Any:

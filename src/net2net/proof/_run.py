@@ -41,7 +41,7 @@ def run(model: nn.Module, method: str, given: Arguments, mode: str, seen: Seen |
         try:
             result = named_outputs(getattr(model, method)(*given[0], **given[1]))
         except Exception as error:
-            raise ForwardError(f"{_where(error, model, method, given)}{_line(error)}") from error
+            raise ForwardError(f"{_where(model, method, given)}{_line(error)}") from error
     if seen is not None:
         if choices is not None:
             seen.chooses, seen.work = choices.found, choices.work
@@ -50,7 +50,7 @@ def run(model: nn.Module, method: str, given: Arguments, mode: str, seen: Seen |
     return result
 
 
-def _where(error: Exception, model: nn.Module, method: str, given: Arguments) -> str:
+def _where(model: nn.Module, method: str, given: Arguments) -> str:
     """The innermost module that a failing forward is in: it runs once more."""
     inside: list[str] = []
     handles = []

@@ -88,7 +88,7 @@ class Scaling:
                 self._undo(value, node, power)
             return
         if value.producer is None:
-            raise NotPossible(f"{value.name} is no result of trained weights")
+            raise NotPossible(f"{value.name} is not a result of trained weights")
         gain = stored_gain(value)
         if gain is not None and gain[1] != 0.0 and len(gain[0].consumers) == 1:
             self.offsets[gain[0].name] = gain[1]

@@ -64,7 +64,7 @@ class Silence:
         elif value.is_state and not value.zeros:  # a state may be something else at the next call
             self._rule(value, state)
         elif value.producer is None:
-            raise NotPossible(f"{value.name} is no result of trained weights")
+            raise NotPossible(f"{value.name} is not a result of trained weights")
         else:
             self._through(value.producer, state)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from net2net.axes import Atom, Contraction, Flow, Inference, atoms, flow_of
 from net2net.capture import Node, Value
 
-Spot = tuple[str, int, Atom]  # tensor, axis, and the atom in that axis
-
 
 class NotPossible(Exception):
     """The value can't be traced back; the message says why."""

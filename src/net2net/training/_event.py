@@ -60,7 +60,7 @@ def event_after(step: Any, arguments: Any) -> GrowthEvent:
         OptionError: the step is no positive int, or the arguments are not those of a growth.
     """
     if isinstance(step, bool) or not isinstance(step, int) or step < 1:
-        raise OptionError(f"{step!r} is no number of finished steps; use an int of at least 1.")
+        raise OptionError(f"{step!r} is not a number of finished steps; use an int of at least 1.")
     if not isinstance(arguments, Mapping):
         raise OptionError(
             f"the event after step {step} is {described(arguments)}; give the arguments of net2net.grow in a dict: "

@@ -81,7 +81,7 @@ def _scaling(inference: Inference, constant: Constant) -> Scaling:
         before = str(reason)
     try:
         if flow_of(constant.node) is not Flow.PRODUCT:
-            raise NotPossible("it is no factor of the result")
+            raise NotPossible("it is not a factor of the result")
         return absorbed(inference, constant.node.output)
     except NotPossible as reason:
         raise CouplingError(
