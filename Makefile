@@ -22,10 +22,10 @@ test: .venv/ready
 oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check torch==2.6.0 pytest transformers --editable .
-	.venv-oldest/bin/python -m pytest tests/plan/test_file.py tests/plan/test_saved.py tests/plan/test_noise.py tests/test_contract.py
+	.venv-oldest/bin/python -m pytest tests/plan/test_file.py tests/plan/test_saved.py tests/plan/test_noise.py tests/test_contract.py -W default
 
 sweep: .venv/ready
-	$(BIN)/python -m pytest -n $(JOBS) -m sweep
+	$(BIN)/python -m pytest -n $(JOBS) -m sweep -W default
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py

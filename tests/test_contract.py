@@ -55,6 +55,7 @@ def test_the_teacher_and_the_random_state_stay_as_they_are(name: str, how: str |
         assert vars(module).keys() == attributes[path].keys(), path
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_the_student_has_the_teachers_class_dtype_modes_and_frozen_parameters(dtype: torch.dtype) -> None:
     teacher, x = ZOO["resnet_basic"].build().to(dtype), ZOO["resnet_basic"].inputs().to(dtype)

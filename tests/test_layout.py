@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 ROOT = Path(__file__).parents[1] / "src" / "net2net"
 # Floors from the ground up. A new room is one word here; rooms of one floor don't import each other.
 ORDER = (

@@ -23,6 +23,8 @@ from net2net.sites import _compose
 from net2net.width import _units
 from support import drawn_uniformly, from_zoo, names_at, repeatable, separation, source_of, trained, widen_at
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 State = dict[str, Tensor]
 Patch = pytest.MonkeyPatch
 
@@ -302,6 +304,7 @@ def check_choice(growth: net2net.Growth) -> None:
     assert drawn_uniformly(source_of(growth, "0.weight"), 5)
 
 
+@pytest.mark.filterwarnings("ignore:new entries get gradients")
 def test_the_check_of_the_draw_catches_copies_of_one_unit_only(monkeypatch: Patch) -> None:
     def grow() -> net2net.Growth:
         return widen_at(conv_net(), {"0.weight": 505}, IMAGES[:1], how="split")
@@ -343,6 +346,7 @@ def test_the_check_of_the_papers_noise_catches_noise_on_the_first_copy(monkeypat
         check_papers_noise(widen_at(conv_net(), {"0.weight": 9}, IMAGES, how="split", noise="paper"))
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_liveness_catches_a_product_of_two_silent_factors(monkeypatch: Patch) -> None:
     """New units with nothing in and nothing out never get a gradient: exact, and useless."""
 
@@ -398,6 +402,7 @@ class _InTraining(nn.Module):
         return (self.head(z), self.aux(z), z.mean(1)) if self.training else self.head(z)
 
 
+@pytest.mark.filterwarnings("ignore:no example reads")
 def test_without_train_mode_a_branch_of_training_is_missed(monkeypatch: Patch) -> None:
     """One trace for the whole module, in eval mode, and a proof of eval mode alone: the student can't train."""
     net, x = _InTraining().double(), torch.randn(5, 4, dtype=torch.float64)

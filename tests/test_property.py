@@ -15,6 +15,8 @@ import net2net
 from random_networks import Wish, case, cases
 from random_program import Program
 
+pytestmark = pytest.mark.filterwarnings("ignore::net2net.Net2NetWarning")
+
 _TOLERANCE = 1e-10
 _FREE = settings(
     deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False

@@ -19,8 +19,6 @@ import pytest
 import net2net
 from net2net import huggingface, training
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 STORED = Path(__file__).parent / "public_names.json"
 NAMESPACES = (net2net, training, huggingface)
 # Classes that users construct; of all others the library makes the instances.

@@ -104,6 +104,7 @@ def test_the_tolerance_follows_the_dtype() -> None:
     assert tolerances == sorted(set(tolerances)) and tolerances[0] <= 1e-10
 
 
+@pytest.mark.filterwarnings("ignore:all parameters are frozen")
 def test_liveness_that_cannot_be_measured_is_said_so() -> None:
     growth = net2net.widen(mlp().requires_grad_(False), {"0": 12}, X)
     assert growth.verification.passed

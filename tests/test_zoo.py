@@ -61,6 +61,7 @@ def awkward(size: int) -> Iterator[int]:
 
 
 @pytest.mark.thin(2)
+@pytest.mark.filterwarnings("ignore:new entries get gradients")
 @pytest.mark.parametrize("model", TORCH_MODELS + CORE, ids=str)
 def test_twice_as_wide(model: ZooModel) -> None:
     teacher, inputs = in_float64(model)
@@ -71,6 +72,8 @@ def test_twice_as_wide(model: ZooModel) -> None:
 
 
 @pytest.mark.thin(5)
+@pytest.mark.filterwarnings("ignore:new entries get gradients")
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("model", TORCH_MODELS, ids=str)
 @pytest.mark.parametrize("how", ["split", "pair"])
 def test_other_ways(model: ZooModel, how: str) -> None:
@@ -119,6 +122,7 @@ SLOW = {"transformer_seq2seq", "swin"}
 
 @pytest.mark.thin(3)
 @pytest.mark.parametrize("model", [m for m in TORCH_MODELS if m.name not in SLOW], ids=str)
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_one_dimension_at_a_time(model: ZooModel) -> None:
     growable = [n for n, d in dimensions(model).items() if d.growth != "fixed"]
     assert one_at_a_time(model, kinds(growable)[-3:]) > 0

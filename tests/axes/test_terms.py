@@ -7,8 +7,6 @@ import pytest
 from net2net.axes import UNIT, Atom, Concat, LockKind, Product, Term, atoms, head, lock, resolve, size, unflatten
 from net2net.axes._terms import concat, product, split, unify
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 def locks(*terms: Term) -> list[str | None]:
     return [atom.lock and atom.lock.text for term in terms for atom in atoms(term)]

@@ -239,6 +239,7 @@ def test_numbers_that_change_are_shown_and_in_the_json(source: Path, tmp_path: P
     assert json.loads(again.stdout)["changed"] == {}
 
 
+@pytest.mark.filterwarnings("ignore:no example reads")
 def test_what_is_left_out_and_not_compared_is_shown_and_in_the_json(tmp_path: Path) -> None:
     file = tmp_path / "partial.py"
     file.write_text(

@@ -253,6 +253,7 @@ class Marked(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_marks_hooks_and_memory_format_of_parameters_are_kept_in_width_and_depth() -> None:
     torch.manual_seed(0)
     net, given, seen = Marked(), x(2, 3, 5, 5), list[str]()

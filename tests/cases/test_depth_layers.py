@@ -21,7 +21,7 @@ X = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_se
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).detach().abs().max() / a.abs().max())
+    return float((a - b).detach().abs().max() / a.detach().abs().max())
 
 
 def exact(teacher: nn.Module, where: Any, x: Tensor = X) -> net2net.Growth:

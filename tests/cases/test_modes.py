@@ -64,6 +64,7 @@ def test_what_only_training_runs_grows_too() -> None:
     learns(student, X)
 
 
+@pytest.mark.filterwarnings("ignore:copies with even shares")
 def test_a_mean_over_units_in_training_only_is_seen() -> None:
     """It has no weights, so nothing crashes: another loss in silence."""
     refused(SizeError, lambda: net2net.widen(TwoTasks(mean=True).double(), {"body": 12}, X), "'body'", "averaged")
@@ -97,6 +98,7 @@ def test_what_no_example_reads_is_refused_where_it_may_share_an_axis() -> None:
     refused(OptionError, lambda: net2net.widen(net, {"body": 12}, X, unread="grow"), "unread")
 
 
+@pytest.mark.filterwarnings("ignore:no example reads")
 def test_a_factor_for_all_leaves_out_what_an_unread_module_may_share() -> None:
     net = nn.Sequential(TwoTasks(trains=False), nn.ReLU(), nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)).double()
     plan = net2net.widen(net, 2.0, X).plan
@@ -121,6 +123,7 @@ def test_a_twin_that_the_forward_does_not_use_is_noted() -> None:
     assert growth.student.target[0].out_features == 8
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_one_unread_parameter_beside_others_counts() -> None:
     """A mask token: added to the stream in another kind of training."""
 

@@ -116,6 +116,7 @@ def test_an_ensemble_of_batched_products() -> None:
     assert learned(growth.student, VECTORS, "a", (slice(None), slice(6, None))) > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_the_order_of_operands_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the tests above would see: the right operand taken for the weight."""
 
@@ -313,6 +314,7 @@ def test_transfer_makes_units_that_learn() -> None:
     assert torch.equal(big.a.weight, before)
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_replays_tell_what_does_not_learn() -> None:
     net = Powers().double()
     plan = net2net.widen(net, {"a": 8}, VECTORS, how="zero_out").plan

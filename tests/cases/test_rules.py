@@ -44,6 +44,7 @@ def grows(net: nn.Module, sizes: Any, inputs: Any, others: Any, how: str | None 
     return growth
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("pool", [nn.AdaptiveMaxPool1d(1), nn.AdaptiveAvgPool1d(1)], ids=str)
 def test_a_pool_over_all_features_reduces_them(pool: nn.Module, seed: int) -> None:
@@ -187,6 +188,7 @@ class Product(nn.Module):
         return self.b(torch.relu(products[self.kind]()))
 
 
+@pytest.mark.filterwarnings("ignore:no example reads")
 @pytest.mark.parametrize("how", [None, "split"])
 @pytest.mark.parametrize(
     "kind", ["tensordot", "tensordot first", "inner", "addmm", "addmv", "multi_dot", "baddbmm", "addbmm"]

@@ -119,6 +119,7 @@ def descend(net: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tenso
     return loss.item()
 
 
+@pytest.mark.filterwarnings("ignore:new entries get gradients")
 @pytest.mark.parametrize(
     ("make", "data", "rate"), [(Sharper, picture, 1e-3), (Stream, vectors, 1e-3), (deep, vectors, 1e-3)]
 )
@@ -180,6 +181,7 @@ def test_the_plan_keeps_the_scale(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(growth.student.parameters(), again.parameters(), strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_silent_teachers_have_no_scale() -> None:
     """Where old units give nothing there is nothing to measure: new ones are drawn as before."""
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))

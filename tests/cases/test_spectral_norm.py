@@ -103,6 +103,7 @@ class Block(nn.Module):
         return x + self.b(torch.relu(self.a(x)))
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("form", FORMS)
 def test_blocks_whose_last_weight_is_normed(form: str) -> None:
     """No stored number makes its product 0; what comes before it can."""

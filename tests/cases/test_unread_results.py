@@ -73,6 +73,7 @@ class Memory(nn.Module):
         return self.b(h)
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("size", [7, 11, 18])
 def test_the_last_block_grows_with_the_stream(size: int) -> None:
     net = trained(Waves())
@@ -82,6 +83,7 @@ def test_the_last_block_grows_with_the_stream(size: int) -> None:
     the_same(net, growth.student, X)
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_a_factor_for_all_leaves_nothing_out() -> None:
     net = trained(Waves())
     growth = net2net.widen(net, 2.0, X)
@@ -90,6 +92,7 @@ def test_a_factor_for_all_leaves_nothing_out() -> None:
     the_same(net, growth.student, X)
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("make", [Dropped, Memory])
 @pytest.mark.parametrize("size", [9, 15, 24])
 def test_what_reads_a_stream_for_nothing_grows_with_it(make: Callable[[], nn.Module], size: int) -> None:
@@ -192,6 +195,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("how", [None, "split"])
 @pytest.mark.parametrize("name", CHANGES)
 def test_shapes_in_place_are_no_writes(name: str, how: str | None) -> None:

@@ -62,6 +62,7 @@ def test_the_line_is_the_users(call: str) -> None:
 
 
 def test_nothing_that_trains_is_told() -> None:
-    growth = net2net.widen(mlp().requires_grad_(False), {"0": 12}, X)
+    with pytest.warns(net2net.Net2NetWarning, match="all parameters are frozen"):
+        growth = net2net.widen(mlp().requires_grad_(False), {"0": 12}, X)
     assert growth.verification.dead is None and any("frozen" in note for note in growth.plan.notes)
     assert "frozen" in str(growth)

@@ -277,6 +277,7 @@ def test_the_check_of_train_mode_catches(wrong: Callable[..., Any], monkeypatch:
         check_train_mode(growth)
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 @pytest.mark.parametrize("also", [("up.weight", "up.bias"), ("norm.weight", "norm.bias", "up.bias")], ids=str)
 def test_liveness_catches_a_product_of_two_zero_factors(also: tuple[str, ...], monkeypatch: Patch) -> None:
     """Exact, and useless: the gradient of each factor is the other one, and both are zero for ever."""
@@ -293,6 +294,7 @@ def test_liveness_catches_a_product_of_two_zero_factors(also: tuple[str, ...], m
     assert expected <= set(growth.verification.dead or ())
 
 
+@pytest.mark.filterwarnings("ignore:no example reads")
 def test_a_number_of_blocks_that_was_not_raised_is_refused(monkeypatch: Patch) -> None:
     """A forward that counts to the old number reads only the first blocks: nothing new would ever run."""
 

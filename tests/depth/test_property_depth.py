@@ -17,6 +17,8 @@ from net2net.depth import PRESERVING
 from random_deep import Chain, Depth, case, cases
 from random_networks import Wish
 
+pytestmark = pytest.mark.filterwarnings("ignore::net2net.Net2NetWarning")
+
 _TOLERANCE = 1e-10
 _FREE = settings(
     deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False

@@ -38,6 +38,7 @@ def run(llama_folder: Path, tmp_path: Path) -> tuple[Path, Any, torch.optim.Opti
     return tmp_path / "run", model, optimizer
 
 
+@pytest.mark.filterwarnings("ignore:copies with even shares")
 @pytest.mark.parametrize("options", [{}, {"how": "split", "shares": "even"}], ids=str)
 def test_the_state_is_that_of_the_growth_in_memory(
     run: tuple[Path, Any, torch.optim.Optimizer], tmp_path: Path, options: dict[str, Any]

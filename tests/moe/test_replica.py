@@ -223,6 +223,7 @@ def test_only_some_layers_and_refusals() -> None:
         net2net.upcycle(model, 2.0, tokens(), routing="best")
 
 
+@pytest.mark.filterwarnings("ignore:all parameters are frozen")
 def test_frozen_experts_stay_frozen_and_modes_stay() -> None:
     model = network("stacked", Rule(), 4, 2).eval().requires_grad_(False)
     student = net2net.upcycle(model, 2.0, tokens()).student

@@ -123,7 +123,7 @@ def cases() -> Iterator[Any]:
                 yield pytest.param(target, call, id=f"{overload}-{i}", marks=marks)
 
 
-@pytest.mark.parametrize("target, call", cases())
+@pytest.mark.parametrize("target, call", list(cases()))
 def test_what_a_rule_leaves_free_grows_exactly(target: Any, call: Any) -> None:
     torch.manual_seed(0)
     try:

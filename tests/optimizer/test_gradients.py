@@ -21,6 +21,8 @@ from support import ZOO, X, from_zoo, in_float64, mlp, names_at, refused, traine
 from zoo.huggingface_causal import MODELS
 from zoo.model import Inputs
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 HUGGING_FACE = {model.name: model for model in MODELS}
 # Modules of transformers compute their norms in float32: gradients agree to that only.
 EXACT, IN_FLOAT32 = 1e-10, 2e-5

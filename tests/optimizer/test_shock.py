@@ -14,6 +14,8 @@ from torch import Tensor, nn
 import net2net
 from support import repeatable
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 Batch = tuple[Tensor, Tensor]
 WARM = 300
 

@@ -15,6 +15,8 @@ from net2net import training
 from net2net.optimizer import _rules, has_ended
 from support import X, from_zoo, mlp, refused, repeatable, same, trained
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 
 def stepped(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int = 5, x: Tensor = X) -> None:
     for k in range(steps):

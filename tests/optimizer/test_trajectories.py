@@ -14,6 +14,8 @@ from support import in_float64, refused, repeatable, trained
 from zoo.huggingface_causal import MODELS
 from zoo.model import Inputs
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 STEPS = 200
 Optimizers = Callable[[nn.Module], list[torch.optim.Optimizer]]
 

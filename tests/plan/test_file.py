@@ -15,8 +15,6 @@ from net2net.plan import AxisMap
 from net2net.sites import compose
 from support import X, from_zoo, mlp
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 
 @pytest.mark.parametrize("options", [{}, {"how": "split", "noise": "zero_sum"}, {"how": "pair"}])
 def test_a_plan_survives_the_disk(tmp_path: Path, options: dict[str, str]) -> None:

@@ -59,6 +59,7 @@ def test_a_way_that_promises_nothing_is_measured() -> None:
     assert growth.plan.preserves == "none" and growth.verification.max_relative_error > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_zeros_on_the_way_in_are_a_way_too() -> None:
     growth = net2net.widen(mlp(), {"0": 13}, X, how="zero_in")
     assert growth.plan.widenings[0].how == "zero_in" and growth.verification.passed

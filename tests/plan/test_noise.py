@@ -25,6 +25,8 @@ from support import (
     widen_at,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 N = 6
 
 

@@ -14,8 +14,6 @@ from torch import nn
 import net2net
 from support import repeatable, trained
 
-pytestmark = pytest.mark.filterwarnings("error")
-
 FOLDER = Path(__file__).parent / "saved"
 X = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 

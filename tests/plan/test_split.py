@@ -19,6 +19,8 @@ from support import (
     widen_at,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 EVEN = {"how": "split", "shares": "even"}
 N = 7  # units of the layer that grows
 SIZES = [N + 1, 2 * N - 1, 3 * N, 10 * N]

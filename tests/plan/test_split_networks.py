@@ -19,6 +19,8 @@ from support import (
     widen_at,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:copies with even shares")
+
 EVEN = {"how": "split", "shares": "even"}
 
 

@@ -189,7 +189,8 @@ class Inference:
 
     def contract(self, node: Node, left: tuple[Value, int], right: tuple[Value, int]) -> None:
         """Record that the node sums over an axis that both operands have. The stored one is the weight, wherever it
-        stands; of two of a kind it is the right one."""
+        stands; of two of a kind it is the right one. Axes may be counted from the end."""
+        left, right = ((value, dim % len(value.shape)) for value, dim in (left, right))
         if left[0] in self.weights and right[0] not in self.weights:
             left, right = right, left
         self.sums(node, self.of(left[0])[left[1]], right, left)
