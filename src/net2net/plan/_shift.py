@@ -33,7 +33,7 @@ class Shift:
         same = (self.weight, self.axis, self.formula) == (other.weight, other.axis, other.formula)
         return same and np.array_equal(self.places, other.places) and np.array_equal(self.constants, other.constants)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # arrays have no hash; object's says that all do
 
     def data(self, store: Store) -> dict[str, Any]:
         """The shift as JSON; its arrays go to the store."""
