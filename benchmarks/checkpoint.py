@@ -1,7 +1,7 @@
 """Growing a checkpoint in a stream: wall time against copying the same bytes, and peak memory.
 
 A Llama-shaped bf16 checkpoint is made on the spot, grown in processes of their own, and compared within one run with
-`cp` of the output. Nothing here is asserted.
+`cp` of the output. Nothing here is asserted. `--experts` takes a Mixtral-shaped one instead, and doubles its experts.
 
 `--mergekit PATH/TO/mergekit-yaml` runs mergekit's passthrough merge for the same depth growth in the same run: layers
 0 to 3/4 and then the last 3/4 again. mergekit wants an environment of its own (0.1.5 is known to run):
@@ -29,9 +29,14 @@ from rich.table import Table
 
 GROW = """
 import json, sys, time
-from net2net.huggingface import grow_checkpoint
+from net2net.huggingface import grow_checkpoint, upcycle_checkpoint
 start = time.perf_counter()
-growth = grow_checkpoint(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), progress=lambda *a: None)
+asked = json.loads(sys.argv[3])
+if "experts" in asked:
+    growth = upcycle_checkpoint(sys.argv[1], sys.argv[2], **asked, progress=lambda *a: None)
+else:
+    growth = grow_checkpoint(sys.argv[1], sys.argv[2], asked, progress=lambda *a: None)
+assert growth.in_memory is None
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "error": growth.verification.max_relative_error}))
 """
@@ -47,28 +52,39 @@ sys.exit(code)
 """
 
 
-def make_checkpoint(folder: Path, layers: int) -> int:
-    """A Llama of 1.1 B parameters at 22 layers (TinyLlama's shape), with random bf16 weights. Returns its bytes."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def make_checkpoint(folder: Path, layers: int, experts: bool) -> int:
+    """A checkpoint with random bf16 weights. Returns its bytes.
 
+    It is a Llama of 1.1 B parameters at 22 layers (TinyLlama's shape), or a Mixtral of 1.1 B at 12 layers.
+    """
+    import transformers
+
+    from net2net.huggingface._parts import parts_of
     from net2net.huggingface._write import layout, write
-    from net2net.pretrained import bare_model
+    from net2net.pretrained import bare_model, shapes
 
-    config = LlamaConfig(
-        hidden_size=2048,
-        intermediate_size=5632,
+    model_class = transformers.MixtralForCausalLM if experts else transformers.LlamaForCausalLM
+    config = model_class.config_class(
+        hidden_size=1024 if experts else 2048,
+        intermediate_size=3584 if experts else 5632,
         num_hidden_layers=layers,
-        num_attention_heads=32,
+        num_attention_heads=16 if experts else 32,
         num_key_value_heads=4,
         vocab_size=32000,
-        architectures=["LlamaForCausalLM"],
+        architectures=[model_class.__name__],
         dtype="bfloat16",
     )
     folder.mkdir()
     config.save_pretrained(folder)
     generator = torch.Generator().manual_seed(0)
-    shapes = {n: (tuple(t.shape), torch.bfloat16) for n, t in bare_model(LlamaForCausalLM, config).state_dict().items()}
-    slots = layout(shapes, 5 * 10**9)
+    model = bare_model(model_class, config)
+    expected = {}
+    for name, parts in parts_of(model).items():
+        for part in parts:
+            shape = shapes(model)[name]
+            own = shape if part.expert is None else (part.stop - part.start, *shape[2:])
+            expected[part.name] = (own, torch.bfloat16)
+    slots = layout(expected, 5 * 10**9)
 
     def values(slot: Any) -> Any:
         if len(slot.shape) == 1:
@@ -137,11 +153,11 @@ def copied(folder: Path, to: Path) -> float:
 
 
 def measure(
-    layers: int, cases: dict[str, dict[str, Any]], repeats: int, work: Path, mergekit: Path | None
+    layers: int, cases: dict[str, dict[str, Any]], repeats: int, work: Path, mergekit: Path | None, experts: bool
 ) -> list[dict[str, Any]]:
     """Every case: medians over the repeats."""
     source = work / f"source-{layers}"
-    size = make_checkpoint(source, layers)
+    size = make_checkpoint(source, layers, experts)
     ways: dict[str, Callable[[Path], dict[str, float]]] = {
         label: partial(grow, source, sizes=sizes) for label, sizes in cases.items()
     }
@@ -179,11 +195,13 @@ CASES: dict[str, dict[str, Any]] = {
     "width x2": {"hidden_size": "2x", "intermediate_size": "2x"},
     "depth x1.5": {"num_hidden_layers": "1.5x"},
 }
+EXPERTS: dict[str, dict[str, Any]] = {"experts x2": {"experts": "2x", "routing": "raise_k"}}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", type=int, nargs="+", default=[22])
+    parser.add_argument("--experts", action="store_true", help="a mixture, of twice as many experts")
+    parser.add_argument("--layers", type=int, nargs="+", default=None, help="22 by default, 12 of a mixture")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--folder", type=Path, default=None, help="where to work; by default a temporary folder")
@@ -191,9 +209,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as work:
-        for layers in arguments.layers:
-            cases = {case: CASES[case] for case in arguments.cases}
-            rows += measure(layers, cases, arguments.repeats, Path(work), arguments.mergekit)
+        for layers in arguments.layers or [12 if arguments.experts else 22]:
+            cases = EXPERTS if arguments.experts else {case: CASES[case] for case in arguments.cases}
+            rows += measure(layers, cases, arguments.repeats, Path(work), arguments.mergekit, arguments.experts)
     table = Table("layers", "growth", "GB read", "GB written", "s", "with start s", "cp s", "ratio", "peak MB", "error")
     for r in rows:
         numbers = (r["source_gb"], r["written_gb"], r["seconds"], r["process_seconds"], r["cp_seconds"], r["ratio"])

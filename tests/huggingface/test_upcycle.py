@@ -79,6 +79,23 @@ def test_gates_that_copies_would_change_are_refused(name: str, tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir()] == ["small"]
 
 
+def test_words_of_the_config_raise_k(tmp_path: Path) -> None:
+    saved("qwen3_moe", tmp_path / "small")
+    both = {"num_experts": "2x", "num_experts_per_tok": 4}
+    growth = net2net.grow_checkpoint(tmp_path / "small", tmp_path / "big", both)
+    assert growth.in_memory is None and growth.verification is not None and growth.verification.passed
+    net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "same", "2x", routing="raise_k")
+    ours, theirs = open_folder(tmp_path / "big"), open_folder(tmp_path / "same")
+    assert all(torch.equal(ours.read(name), theirs.read(name)) for name in theirs.tensors)
+    for sizes, message in (
+        ({"num_experts": "2x"}, "raise num_local_experts and num_experts_per_tok by one factor"),
+        ({**both, "hidden_size": "2x"}, "'hidden_size' and experts in one request"),
+        ({"num_experts": 6, "num_experts_per_tok": 4}, "by one factor"),
+    ):
+        with pytest.raises(net2net.OptionError, match=message):
+            net2net.grow_checkpoint(tmp_path / "small", tmp_path / "other", sizes)
+
+
 def test_free_routing_says_how_far_off_it_is(tmp_path: Path) -> None:
     teacher = saved("mixtral", tmp_path / "small")
     growth = net2net.upcycle_checkpoint(tmp_path / "small", tmp_path / "big", 8, routing="free")

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net.errors import CheckpointError, CouplingError
-from net2net.huggingface._config import check_saves
+from net2net.analysis import Size
+from net2net.errors import CheckpointError, CouplingError, OptionError
+from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._folder import Folder
 from net2net.huggingface._ignored import without_ignored
 from net2net.huggingface._inputs import Tensors, from_config, suiting
@@ -20,12 +21,36 @@ from net2net.huggingface._layers import Layers, lists_of_layers, shallow
 from net2net.huggingface._parts import by_files, by_modules
 from net2net.huggingface._plan import CheckpointPlan, check_files, plan_tensors
 from net2net.huggingface._verify import Trial
-from net2net.moe import Experts, plan_copies
+from net2net.moe import Experts, counts_experts, counts_per_token, plan_copies, words_of_experts
 from net2net.pretrained import Changes, bare_model, construct, numbers, set_key, shapes
 
 # What a gate does doesn't depend on these: the network that shows it has small ones.
 _SMALL = ("vocab_size", "intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size")
 _SMALL_SIZE = 64
+
+
+def experts_asked(config: Any, sizes: Mapping[str, Size]) -> int | None:
+    """The number of experts that a request in words of the config asks for; None if it names none.
+
+    Raises:
+        OptionError: experts per token don't grow by the same factor, or something else grows too.
+    """
+    words = {key: key.rpartition(".")[2] for key in sizes}
+    if not any(counts_experts(word) for word in words.values()):
+        return None
+    odd = [key for key, word in words.items() if not counts_experts(word) and not counts_per_token(word)]
+    if odd:
+        raise OptionError(f"'{odd[0]}' and experts in one request: grow one, and then the other in the new folder.")
+    before, after = dict(numbers(config)), dict(numbers(new_config(config, sizes)))
+    counts, per_token = words_of_experts(config)
+    factors = [{after[key] / before[key] for key in keys} for keys in (counts, per_token)]
+    if factors[0] != factors[1]:
+        names = [".".join(map(str, key)) for key in (*counts, *per_token)]
+        raise OptionError(
+            f"copies of experts are exact where as many more compute a token: raise {' and '.join(names)} by one "
+            "factor. net2net.upcycle_checkpoint has routings that leave the number per token as it is."
+        )
+    return int(after[counts[0]])
 
 
 def plan_experts(

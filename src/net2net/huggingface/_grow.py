@@ -26,6 +26,7 @@ from net2net.huggingface._beside import PLAN_FILE, REQUEST, CheckpointGrowth, co
 from net2net.huggingface._config import new_config
 from net2net.huggingface._depth import check_used
 from net2net.huggingface._effect import check_effect
+from net2net.huggingface._experts import experts_asked, plan_experts
 from net2net.huggingface._folder import NAMES, Folder, NeedsMemory, open_folder
 from net2net.huggingface._heads import naming_heads
 from net2net.huggingface._hub import local_folder
@@ -70,7 +71,8 @@ def grow_checkpoint(
             its cache. It is only read.
         target: the folder to write. It appears under its name when it is whole; an interrupted run goes on where it
             was when the same call is made again.
-        sizes: words of the config to new sizes: {"hidden_size": "2x", "num_hidden_layers": 32}.
+        sizes: words of the config to new sizes: {"hidden_size": "2x", "num_hidden_layers": 32}. The numbers of experts
+            and of experts per token grow together, by copies: {"num_experts": "2x", "num_experts_per_tok": "2x"}.
         example_inputs: what the model runs on, {name of an argument: tensor}. By default they are made from the config:
             tokens, pixels and sounds.
         how, shares, noise, seed: as for `widen`.
@@ -102,14 +104,21 @@ def grow_checkpoint(
     if new_config(folder.config, sizes).to_dict() == folder.config.to_dict():
         raise SizeError(f"{dict(sizes)} changes nothing in {folder.path}/config.json; ask for more.")
     options, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, seed=seed)
+    experts = experts_asked(folder.config, sizes)
     new_dtype, most = _dtype(dtype), shard_bytes(max_shard_size)
-    check_effect(folder.model_class, folder.config, sizes)
+    if experts is None:
+        check_effect(folder.model_class, folder.config, sizes)
     trial = trial_of(folder, seed, example_inputs)
     job = Job(folder, target, partial, sizes, options, depth, trial, new_dtype, most, state, dry_run)
     with naming_heads(folder.model_class):
         try:
-            planned = plan_checkpoint(folder, sizes, options, depth, trial)
+            if experts is not None:
+                planned = plan_experts(folder, experts, "raise_k", 0.0, seed, trial)
+            else:
+                planned = plan_checkpoint(folder, sizes, options, depth, trial)
         except NeedsMemory as reason:
+            if experts is not None:
+                raise CheckpointError(f"{reason} net2net.upcycle_checkpoint grows experts in memory.") from reason
             return grow_in_memory(job, str(reason))
     return streamed(job, planned, progress)
 

@@ -1,7 +1,7 @@
 """Mixtures of experts: found in any network, grown, made from feed-forwards."""
 
 from net2net.moe._attached import REPLICAS_FILE, attach_replicas, save_replicas
-from net2net.moe._copies import Copied, plan_copies, words_of_experts
+from net2net.moe._copies import Copied, counts_experts, counts_per_token, plan_copies, words_of_experts
 from net2net.moe._counts import Experts
 from net2net.moe._dense import Mixing
 from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
@@ -29,6 +29,8 @@ __all__ = [
     "TopKRouter",
     "attach_replicas",
     "balance_experts",
+    "counts_experts",
+    "counts_per_token",
     "expert_scores",
     "mixtures",
     "plan_copies",

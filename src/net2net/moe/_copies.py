@@ -79,8 +79,18 @@ def plan_copies(
 def words_of_experts(config: Any) -> tuple[list[Key], list[Key]]:
     """Where a config says how many experts there are, and how many compute a token."""
     keys = [key for key, _ in numbers(config)]
-    counts, per_token = ([key for key in keys if names.fullmatch(str(key[-1]))] for names in (EXPERT_COUNT, TOP_K))
+    counts, per_token = ([key for key in keys if is_one(str(key[-1]))] for is_one in (counts_experts, counts_per_token))
     return counts, per_token
+
+
+def counts_experts(word: str) -> bool:
+    """Whether a word of a config says how many experts there are."""
+    return EXPERT_COUNT.fullmatch(word) is not None
+
+
+def counts_per_token(word: str) -> bool:
+    """Whether a word of a config says how many experts compute a token."""
+    return TOP_K.fullmatch(word) is not None
 
 
 def require_mixtures(model: nn.Module, seen: Look) -> None:
