@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import net2net
 from net2net.axes import Inference
 from net2net.operators import _width_design
+from net2net.proof import _liveness
 from support import refused, widen_at
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -296,6 +297,33 @@ def test_one_unit_that_few_examples_miss(seed: int) -> None:
     net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)).double()
     growth = net2net.widen(net, {"0": 9}, VECTORS[seed : seed + 1], seed=seed)
     assert growth.verification.dead == () and growth.plan.widenings[0].how == "zero_out"
+
+
+class Saddle(nn.Module):
+    """With zeros on the way out nothing reaches new units on any input: they are squared there."""
+
+    def __init__(self, activation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.activation, self.a, self.w = activation, nn.Linear(3, 6), nn.Parameter(torch.rand(6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.activation(self.a(x)) * self.w**2).sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("activation", "passes"),
+    [(torch.tanh, 3), (lambda h: h.clamp(-99, 99), 3), (torch.relu, 50), (lambda h: h.clamp(-0.1, 0.1), 50)],
+)
+def test_further_inputs_are_tried_where_some_may_light_units_up(
+    activation: Callable[[Tensor], Tensor], passes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = []
+    touched = _liveness._touched
+    monkeypatch.setattr(_liveness, "_touched", lambda *given: ran.append(given) or touched(*given))
+    torch.manual_seed(0)
+    with pytest.warns(net2net.Net2NetWarning, match="don't learn"):
+        growth = net2net.widen(Saddle(activation).double(), {"a": 9}, VECTORS, how="zero_out")
+    assert "a.weight" in (growth.verification.dead or ()) and len(ran) == passes
 
 
 def test_transfer_makes_units_that_learn() -> None:

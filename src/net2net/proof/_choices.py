@@ -19,6 +19,11 @@ _CHOICES = {
     "where": "condition", "masked_fill": "mask", "masked_select": "mask", "masked_scatter": "mask",
     "index_put": "indices",
 }  # fmt: skip
+# Operations that cut off: where the result isn't what goes in, no gradient passes. And those that pick by ids.
+_CUTS = ("relu", "relu6", "threshold", "clamp", "clamp_min", "clamp_max", "hardtanh", "hardsigmoid", "hardswish",
+         "hardshrink", "softshrink", "rrelu_with_noise", "round", "floor", "ceil", "trunc", "sign", "prelu",
+         "_prelu_kernel", "leaky_relu")  # fmt: skip
+_PICKS = ("index", "index_select", "gather", "take", "scatter", "scatter_add", "index_add", "bincount", "histc")
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")  # of numbers; those of ids count where something is done by them
 _ENTRIES = 10_000  # so many take about as long as an operation by itself
 _UNKNOWN = -1  # of a tensor without memory of its own (sparse): taken to come of the inputs
@@ -34,6 +39,7 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cl
     def __init__(self, inputs: Any) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.found = False
+        self.dark = False  # whether no gradient may reach what it would reach on other inputs
         self.work = 0  # operations, and more of them for results of many entries
         self._memories = {_UNKNOWN, *map(_memory, _tensors(inputs))}
 
@@ -44,6 +50,7 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cl
         self.found = self.found or (depends and self._chooses(operation, args, kwargs, read))
         result = operation(*args, **kwargs)
         results = _tensors(result)
+        self.dark = self.dark or self.found or (depends and self._cuts(operation, args, read, results))
         self.work += 1 + sum(t.numel() for t in results) // _ENTRIES
         made, given = {_memory(t) for t in results}, {_memory(t) for t in read}
         if depends:
@@ -65,6 +72,12 @@ class Choices(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cl
         names = [a.name for a in operation._schema.arguments]
         by = (dict(zip(names, args, strict=False)) | kwargs).get(argument) if argument else read
         return self._depends(_tensors(by))
+
+    def _cuts(self, operation: Any, args: Any, read: list[torch.Tensor], results: list[torch.Tensor]) -> bool:
+        name = operation._schema.name.removeprefix("aten::").removesuffix("_")
+        if name in _PICKS:
+            return any(not t.is_floating_point() and self._depends([t]) for t in read)
+        return name in _CUTS and (operation._schema.is_mutable or not torch.equal(results[0], read[0]))
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

@@ -45,11 +45,6 @@ _FLOAT64_BYTES = 6 * 2**30
 _LIVENESS_PARAMETERS = 20_000_000
 
 
-# Random inputs for units that those given don't reach: a few rows may all be on the dark side of a ReLU. So many, and
-# for models above a million parameters.
-_FURTHER, _FURTHER_LARGE = 48, 8
-
-
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 
@@ -195,23 +190,25 @@ def _with_liveness(
     count = sum(p.numel() for p in student.parameters())
     if promise.units is None or count > _LIVENESS_PARAMETERS:
         return result
-    calls = _calls(examples, _FURTHER if count <= 1_000_000 else _FURTHER_LARGE)
     try:
-        alive = liveness(copy_in(student, working), calls, promise.units)
+        alive = liveness(copy_in(student, working), _calls(examples), _further_calls(examples), promise.units)
     except Exception as error:  # an operation with no derivative, or whatever a forward raises
         found.notes.append(f"liveness not checked: {(str(error).splitlines() or [''])[0]}")
         return result
     return replace(result, dead=alive.dead, stuck=alive.stuck, idle=alive.idle, loudness=alive.loudness or None)
 
 
-def _calls(examples: list[tuple[Example, Arguments]], further: int) -> Iterator[Call]:
-    """What liveness is measured on: the inputs given, in both modes, then random ones like them."""
-    for mode in MODES:
-        for example, given in examples:
-            yield Call(example.method, given, mode == "train")
-    for example, given in examples:
-        for _, drawn in itertools.islice(variants(given), 1, 1 + further):
-            yield Call(example.method, drawn)
+def _calls(examples: list[tuple[Example, Arguments]]) -> list[Call]:
+    """What liveness is measured on: the inputs given, in both modes."""
+    return [Call(example.method, given, mode == "train") for mode in MODES for example, given in examples]
+
+
+def _further_calls(examples: list[tuple[Example, Arguments]]) -> Iterator[Call]:
+    """Random inputs like them, without end."""
+    drawn = [(example.method, itertools.islice(variants(given), 1, None)) for example, given in examples]
+    while drawn:
+        for method, others in drawn:
+            yield Call(method, next(others)[1])
 
 
 def _compare_with_zeros_drawn(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +12,15 @@ import torch
 from torch import nn
 
 from net2net.capture import named_outputs, structural_copy
+from net2net.proof._choices import Choices
 from net2net.proof._models import cloned
 from net2net.proof._new_units import NewUnits, Places
 
 # A gradient that is this part of the largest one, in steps of its dtype, is rounding.
 _ROUNDING = 100.0
+# Of further calls where units may be in the dark: the least and the most, and how much work they may be in all. So
+# many parameters are as much work as an operation.
+_LEAST, _MOST, _WORK, _PARAMETERS = 8, 48, 20_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,13 @@ class Liveness:
     loudness: float | None = None
 
 
-def liveness(model: nn.Module, calls: Iterable[Call], units: Sequence[NewUnits]) -> Liveness:
+def liveness(model: nn.Module, calls: Sequence[Call], further: Iterator[Call], units: Sequence[NewUnits]) -> Liveness:
     """Which new units get a gradient in some call. Those of parameters that don't train are passed over.
 
     Args:
         model: the student; it is not changed.
         calls: what to run, one by one as long as some units have had no gradient.
+        further: the same on other inputs, for what these don't reach.
         units: where new units stand.
 
     Raises:
@@ -61,21 +68,21 @@ def liveness(model: nn.Module, calls: Iterable[Call], units: Sequence[NewUnits])
     loud: float | None = None
     errors: list[Exception] = []
     ran = 0
-    for call in calls:
+    for call in itertools.chain(calls, _worth_it(model, calls, further)):
         left = [some for some in units if some not in alive]
         if not left:
             break
         try:
             with torch.random.fork_rng(devices=[]):
-                if not ran:
-                    loud = _loudness(structural_copy(model, cloned), call, units)
-                new, old = _touched(structural_copy(model, cloned), call, left)
+                found = _touched(structural_copy(model, cloned), call, left)
         except Exception as error:
             errors.append(error)
             continue
+        if not ran:
+            loud = found.loudness
         ran += 1
-        alive |= new
-        beside |= old
+        alive |= found.new
+        beside |= found.old
     if errors and not ran:
         raise errors[0]
     still = [some for some in units if some not in alive]
@@ -89,20 +96,48 @@ def liveness(model: nn.Module, calls: Iterable[Call], units: Sequence[NewUnits])
     )
 
 
-def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> tuple[set[NewUnits], set[NewUnits]]:
-    """The units of which some new one gets a gradient in three passes, and those of which some old one does.
+def _worth_it(model: nn.Module, calls: Sequence[Call], further: Iterator[Call]) -> Iterator[Call]:
+    """As many of the further calls as can show something.
+
+    What is 0 on all inputs is 0 on any of them where nothing is cut off or chosen: the network is analytic then. Where
+    a ReLU or a maximum may keep units in the dark, some dozens: counted, not timed.
+    """
+    given = [call for call in calls if not call.training]
+    dark, work = False, sum(p.numel() for p in model.parameters()) // _PARAMETERS
+    for call in given:
+        copy = structural_copy(model, cloned).eval()
+        with torch.no_grad(), Choices(call.inputs) as seen, contextlib.suppress(Exception):
+            getattr(copy, call.method)(*call.inputs[0], **call.inputs[1])
+        dark, work = dark or seen.dark, work + seen.work
+    count = max(_LEAST, min(_MOST, _WORK // max(work, 1))) if dark else 1
+    yield from itertools.islice(further, count * len(given))
+
+
+@dataclass(frozen=True)
+class _Touched:
+    """The units of which some new one gets a gradient, those of which some old one does, and how loud the first are."""
+
+    new: set[NewUnits]
+    old: set[NewUnits]
+    loudness: float | None
+
+
+def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> _Touched:
+    """What gradients reach in up to three passes.
 
     Between the passes steps are taken: zeros on the way out let the way in learn after the first.
     """
     model.train(call.training)
     new, old = set(), set()
     named = dict(model.named_parameters())
+    loudness = None
     with torch.enable_grad():
-        for _ in range(3):
+        for count in range(3):
             for parameter in named.values():
                 parameter.grad = None
             torch.autograd.backward(_loss(getattr(model, call.method), call.inputs))
             gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
+            loudness = loudness if count else _loudness(gradients, units)
             largest = max(map(_size, gradients.values()), default=0.0)
             for some in units:
                 gradient, own = gradients.get(some.tensor), gradients.get(some.copies or some.tensor)
@@ -111,29 +146,28 @@ def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> tuple[s
                 if own is not None:
                     rounding = _ROUNDING * torch.finfo(own.dtype).eps * largest
                     old |= {some} if _size(_at(own, some.axis, some.old)) > rounding else set()
+            if len(new) == len(units):
+                break
             _step(model)
-    return new, old
+    return _Touched(new, old, loudness)
 
 
-def _loudness(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> float | None:
+def _loudness(gradients: Mapping[str, torch.Tensor], units: Sequence[NewUnits]) -> float | None:
     """The largest gradient of new entries over the largest of old ones, in the tensor where that is most.
 
     The gradient of an outgoing weight is its unit's activation times what flows back: new units that are too loud on
     either way show in it.
     """
-    model.eval()
-    with torch.enable_grad():
-        torch.autograd.backward(_loss(getattr(model, call.method), call.inputs))
     ratios = []
-    for name, parameter in model.named_parameters():
+    for name, gradient in gradients.items():
         mine = [some for some in units if some.tensor == name and some.axis is not None]
-        if parameter.grad is None or not mine or parameter.dim() < 2:
+        if not mine or gradient.dim() < 2:
             continue
-        new = torch.zeros(parameter.shape, dtype=torch.bool, device=parameter.device)
+        new = torch.zeros(gradient.shape, dtype=torch.bool, device=gradient.device)
         for some in mine:
             assert some.axis is not None
             new.index_fill_(some.axis, torch.as_tensor(some.new, device=new.device), True)
-        size = parameter.grad.abs()
+        size = gradient.abs()
         if new.any() and not new.all() and float(size[~new].max()) > 0:
             ratios.append(float(size[new].max() / size[~new].max()))
     return max(ratios, default=None)
