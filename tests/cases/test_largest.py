@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 import net2net
-from net2net.capture import _export
+from net2net.capture import Graph, Inputs, _export, record
+from net2net.operators import _width_design
+from net2net.operators._largest import largest
+from net2net.student import _trial
 
 
 class Halves(nn.Module):
@@ -94,3 +97,35 @@ def test_each_network_is_captured_once(captured: list[nn.Module]) -> None:
     assert [len(module) for module in captured] == [4]
     net2net.grow(net, torch.randn(5, 3), where={"0": 1}, sizes={"3": 11})
     assert [len(module) for module in captured[1:]] == [4, 7]
+
+
+def test_what_stands_behind_one_that_is_refused_is_tried_at_once() -> None:
+    tried: list[tuple[str, ...]] = []
+
+    def design(names: tuple[str, ...]) -> tuple[str, ...]:
+        tried.append(names)
+        if "b" in names:
+            raise net2net.GrowthError("b is fixed")
+        return names
+
+    assert largest([*"abcdef"], design) == (("a", "c", "d", "e", "f"), {"b": "b is fixed"})
+    assert tried == [("a", "b", "c", "d", "e", "f"), ("a",), ("a", "b"), ("a", "c", "d", "e", "f")]
+
+
+def test_drafts_that_are_right_are_recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is the teacher, to know whether recordings can be trusted, nor the same student with other new units."""
+    recorded = []
+
+    def counted(model: nn.Module, inputs: Inputs) -> Graph:
+        recorded.append(model)
+        return record(model, inputs)
+
+    monkeypatch.setattr(_width_design, "record", counted)
+    monkeypatch.setattr(_trial, "record", counted)
+    net = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 9), nn.Tanh(), nn.Linear(9, 2))
+    grown(net, torch.randn(5, 3))
+    assert len(recorded) == 1
+    frozen, x = nn.Sequential(nn.Linear(3, 8), nn.GELU(), nn.Linear(8, 2)).double(), torch.randn(5, 3).double()
+    frozen[2].requires_grad_(False)
+    growth = net2net.widen(frozen, {"0": 11}, x)
+    assert growth.plan.widenings[0].how == "zero_in" and len(recorded) == 2

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
-from net2net.capture import examples_of, with_train_mode
+from net2net.capture import Example, Graph, _train_mode, examples_of, with_train_mode
+from net2net.capture._record import record_effects
 from net2net.errors import CouplingError, FixedDimensionError, Net2NetWarning, OptionError, SizeError, VerificationError
 from support import refused
 
@@ -445,6 +446,42 @@ class ReadNumber(Shaped):
 )  # fmt: skip
 def test_train_mode_is_captured_where_it_runs_another_function(kind: type[Shaped], count: int) -> None:
     assert len(with_train_mode(kind().double(), examples_of(X))) == count
+
+
+class UnreadView(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            h.squeeze(0)
+        return h
+
+
+class KeptView(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        if self.training:
+            self.last = h.squeeze(0)
+        return h
+
+
+class LaterRead(Shaped):
+    def between(self, h: Tensor, x: Tensor) -> Tensor:
+        view = h.squeeze(0) if self.training else None
+        h = h + 1
+        return h if view is None else h + view
+
+
+@pytest.mark.parametrize(("kind", "recordings", "count"), [(UnreadView, 0, 1), (KeptView, 2, 2), (LaterRead, 2, 2)])
+def test_a_view_that_nothing_reads_costs_no_recordings(
+    kind: type[Shaped], recordings: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = []
+
+    def counted(model: nn.Module, example: Example) -> Graph:
+        recorded.append(example)
+        return record_effects(model, example)
+
+    monkeypatch.setattr(_train_mode, "record_effects", counted)
+    assert len(with_train_mode(kind().double(), examples_of(X))) == count
+    assert len(recorded) == recordings
 
 
 def test_a_shape_that_nothing_reads_costs_no_capture_and_is_proved_in_both_modes() -> None:

@@ -42,8 +42,7 @@ def largest(names: Sequence[str], design: Callable[[Names], Design]) -> tuple[De
     search = _Search(design)
     if not search.add(tuple(names)):
         refusal = search.refusal
-        waiting = [kind for kind in _kinds(names) if not search.add(kind)]
-        waiting = search.add_together(waiting)
+        waiting = search.add_together(search.add_each(_kinds(names)))
         for kind in waiting:
             for name in kind if len(kind) > 1 else ():
                 search.add((name,), further=True)
@@ -73,20 +72,36 @@ class _Search(Generic[Design]):
         self.reasons: dict[str, str] = {}
         self.refusal: GrowthError | None = None
         self.further = 0
+        self.refused: dict[frozenset[str], GrowthError] = {}
 
     def add(self, names: Names, further: bool = False) -> bool:
         """Whether these can grow together with what has been chosen; they are chosen then."""
         self.further += further
         if self.further > _MAX_FURTHER:
             return False
+        every = (*self.chosen, *names)
+        key = frozenset(every)
         try:
-            self.design = self.make((*self.chosen, *names))
+            if key in self.refused:
+                raise self.refused[key]
+            self.design = self.make(every)
         except GrowthError as error:
-            self.refusal = error
+            self.refusal = self.refused[key] = error
             self.reasons.update(dict.fromkeys(names, str(error).splitlines()[0]))
             return False
-        self.chosen = (*self.chosen, *names)
+        self.chosen = every
         return True
+
+    def add_each(self, kinds: list[Names]) -> list[Names]:
+        """Choose kinds one by one, those behind one that can't grow all at once where they can; those that are left."""
+        for k, kind in enumerate(kinds):
+            if self.add(kind):
+                continue
+            rest = kinds[k + 1 :]
+            if len(rest) > 1 and self.add(tuple(name for other in rest for name in other)):
+                return [kind]
+            return [kind, *self.add_each(rest)]
+        return []
 
     def add_together(self, kinds: list[Names]) -> list[Names]:
         """Choose kinds that can grow only with what has been chosen since, or together; those that are left."""

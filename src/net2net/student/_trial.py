@@ -29,6 +29,11 @@ class Trial:
         """Whether drafts have to be captured."""
         return not _is_recorded(self.teacher, self.graph, self.inputs)
 
+    @property
+    def known_as_blind(self) -> bool:
+        """Whether it has been found out that drafts have to be captured."""
+        return "blind" in vars(self) and self.blind
+
     def recorded(self, draft: nn.Module) -> Graph | None:
         """What a draft runs; None if that can't be said.
 
