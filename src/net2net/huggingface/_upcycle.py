@@ -23,7 +23,7 @@ from net2net.huggingface._mixture import plan_mixture
 from net2net.huggingface._save import memory, save
 from net2net.huggingface._verify import trial_of
 from net2net.huggingface._write import checksum
-from net2net.moe import Experts, attach_replicas, save_replicas, upcycle
+from net2net.moe import ROUTINGS, Experts, attach_replicas, save_replicas, upcycle
 from net2net.plan import Plan
 from net2net.proof import verify
 from net2net.width import WidthOptions
@@ -84,8 +84,8 @@ def upcycle_checkpoint(
     if to is not None and routing is not None:
         raise OptionError("routing= is for more experts in a mixture; to= makes one of a dense model.")
     routing = routing or "replica"
-    if routing not in ("replica", "raise_k", "free"):
-        raise OptionError(f"routing={routing!r} is not known; use one of replica, raise_k, free.")
+    if routing not in ROUTINGS:
+        raise OptionError(f"routing={routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
     target, source = Path(target), local_folder(source)
     partial = place(target, source)
     folder = open_folder(source)

@@ -11,10 +11,11 @@ from net2net.moe._release import release_routing
 from net2net.moe._replicas import second_map
 from net2net.moe._routing import ReplicaExperts, ReplicaRouting, ReplicatedExpert, balance_experts
 from net2net.moe._scores import expert_scores
-from net2net.moe._upcycle import upcycle
+from net2net.moe._upcycle import ROUTINGS, upcycle
 
 __all__ = [
     "REPLICAS_FILE",
+    "ROUTINGS",
     "Copied",
     "Experts",
     "Gate",

@@ -18,6 +18,8 @@ def announce(step: int, growth: Growth) -> str:
     steps = growth.plan.steps
     grown = [f"{w.dimension} {w.before} -> {w.after}" for p in steps for w in p.widenings]
     grown += [f"{d.place} {d.before} -> {d.after} {d.kind}" for p in steps for d in p.deepenings]
+    others = (c for p in steps for c in p.changes if c not in (*p.widenings, *p.deepenings))
+    grown += [f"{row.what} {row.before} -> {row.after} {row.how}" for row in (change.row() for change in others)]
     shown = ", ".join(grown[:3]) + (f" and {len(grown) - 3} more" if len(grown) > 3 else "")
     promise = "exact" if growth.verification.preserves == "exact" else f"preserves: {growth.verification.preserves}"
     before, after = (count(model) for model in (growth.teacher, growth.student))

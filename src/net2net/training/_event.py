@@ -1,4 +1,4 @@
-"""One growth of a schedule: the arguments of `grow`, checked when the schedule is made and not steps later."""
+"""One growth of a schedule: the arguments of `grow` or of `upcycle`, checked when the schedule is made."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from net2net.capture import Inputs, Methods
 from net2net.depth import DepthOptions, Kernel, Positions, Where
 from net2net.errors import GrowthError, OptionError, described
 from net2net.growth import Growth
+from net2net.moe import ROUTINGS, Experts, upcycle
 from net2net.operators import Calibration, grow
 from net2net.width import NoiseSpec, WidthOptions
 
@@ -53,7 +54,37 @@ class GrowthEvent:
         return grow(model, example_inputs, **{f.name: getattr(self, f.name) for f in fields(self)})
 
 
-def event_after(step: Any, arguments: Any) -> GrowthEvent:
+@dataclass(frozen=True)
+class UpcyclingEvent:
+    """The arguments of `upcycle`, but for the network, its inputs, and scores: these are of weights to come.
+
+    Raises:
+        OptionError: the routing isn't known.
+    """
+
+    experts: Experts
+    routing: str = "replica"
+    noise: float = 1e-3
+    top_k: int | None = None
+    granularity: int = 1
+    shared: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.routing not in ROUTINGS:
+            raise OptionError(f"routing={self.routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
+
+    def of(self, model: nn.Module, example_inputs: Inputs) -> Growth:
+        """The growth of a network.
+
+        Raises:
+            GrowthError: a mixture can't grow so.
+        """
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "experts"}
+        return upcycle(model, self.experts, example_inputs, **options)
+
+
+def event_after(step: Any, arguments: Any) -> GrowthEvent | UpcyclingEvent:
     """The growth that a schedule names after a step.
 
     Raises:
@@ -66,14 +97,15 @@ def event_after(step: Any, arguments: Any) -> GrowthEvent:
             f"the event after step {step} is {described(arguments)}; give the arguments of net2net.grow in a dict: "
             f"{{{step}: {{'sizes': {arguments if isinstance(arguments, (float, str)) else 2.0!r}}}}}."
         )
-    known = {f.name for f in fields(GrowthEvent)}
+    kind, function = (UpcyclingEvent, "upcycle") if "experts" in arguments else (GrowthEvent, "grow")
+    known = {f.name for f in fields(kind)}
     unknown = sorted(map(str, set(arguments) - known))
     if unknown:
         raise OptionError(
-            f"the event after step {step} has {unknown[0]!r}, which net2net.grow doesn't know; use some of "
+            f"the event after step {step} has {unknown[0]!r}, which net2net.{function} doesn't know; use some of "
             f"{', '.join(sorted(known))}."
         )
     try:
-        return GrowthEvent(**arguments)
+        return kind(**arguments)
     except GrowthError as error:
         raise type(error)(f"the event after step {step}: {error}") from error

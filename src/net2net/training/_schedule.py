@@ -58,7 +58,8 @@ class GrowthSchedule:
     """Growths by the step after which they happen: "after 2,000 steps widen these, after 4,000 deepen".
 
     Args:
-        events: for each number of finished steps the keyword arguments of `net2net.grow`: `sizes`, `where`, `how`, ...
+        events: for each number of finished steps the keyword arguments of `net2net.grow`: `sizes`, `where`, `how`, ...;
+            or of `net2net.upcycle`: `experts`, `routing`, ...
         example_inputs: inputs of the network, as for `grow`; they must fit it after each growth too.
         ramp, rates: as for `Growth.optimizer`.
 
