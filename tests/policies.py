@@ -85,3 +85,71 @@ def made(model: nn.Module, seed: int = 0) -> nn.Module:
 def drawn(*shape: int, seed: int = 1) -> Tensor:
     """Normal numbers in float64."""
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+class Entities(nn.Module):
+    """Any number of entities, which attend to each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm = nn.Linear(3, 8), nn.LayerNorm(8)
+        self.attend, self.head = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 4)
+
+    def forward(self, entities: Tensor) -> dict[str, Tensor]:
+        x = torch.relu(self.embed(entities))
+        x = self.norm(x + self.attend(x, x, x, need_weights=False)[0])
+        return {"action_logits": self.head(x.mean(1))}
+
+
+class Squashed(nn.Module):
+    """An actor whose actions are squashed and brought to their range by buffers, as in SAC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.mean, self.log_std = nn.Linear(3, 8), nn.Linear(8, 2), nn.Linear(8, 2)
+        self.register_buffer("scale", torch.tensor([2.0, 3.0]))
+        self.register_buffer("shift", torch.tensor([0.5, -0.5]))
+
+    def forward(self, obs: Tensor) -> dict[str, Tensor]:
+        x = torch.relu(self.body(obs))
+        action = torch.tanh(self.mean(x)) * self.scale + self.shift
+        return {"action": action, "log_std": self.log_std(x).clamp(-5, 2)}
+
+
+class TwinCritics(nn.Module):
+    """Two values of an observation and an action, laid end to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 1)) for _ in range(2))
+
+    def forward(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        x = torch.cat([obs, action], 1)
+        return self.first(x), self.second(x)
+
+
+class Cell(nn.Module):
+    """One step of a recurrent core."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.core, self.policy, self.value = nn.LSTMCell(3, 5), nn.Linear(5, 2), nn.Linear(5, 1)
+
+    def forward(self, obs: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, object]:
+        state = self.core(obs, state)
+        return {"logits": self.policy(state[0]), "value": self.value(state[0]), "state": state}
+
+
+class ActorCritic(nn.Module):
+    """Two networks of one observation, with a method for the value alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.actor = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.critic = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3))
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        return self.actor(obs), self.critic(obs)
+
+    def values(self, obs: Tensor) -> tuple[Tensor]:
+        return (self.critic(obs),)

@@ -34,7 +34,7 @@ def compared(
     given = example_inputs(first)
     if is_grown(student):
         growth = load_grown(Path(student), first.model, given, student_weights)
-        promise = Promise(approximate=growth.verification.approximate)
+        promise = Promise(approximate=growth.verification.approximate, interface=growth.known.interface)
         return compare_models(first.model, growth.student, growth.inputs, promise)
     other = load(student, None, student_weights, seed=seed).model
     try:

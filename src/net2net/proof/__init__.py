@@ -3,7 +3,7 @@
 from net2net.proof._compare import Promise, compare_models, verify
 from net2net.proof._error import relative_error
 from net2net.proof._inputs import Arguments, move
-from net2net.proof._interface import SAME, Interface, Port
+from net2net.proof._interface import SAME, Interface, Port, output_name
 from net2net.proof._measure import Measured, measure
 from net2net.proof._new_units import NewUnits, Places
 from net2net.proof._verification import Verification, require
@@ -21,6 +21,7 @@ __all__ = [
     "compare_models",
     "measure",
     "move",
+    "output_name",
     "relative_error",
     "require",
     "verify",

@@ -118,12 +118,12 @@ class Interface:
         """The student's arguments where the teacher's are these."""
         return self._given(model, method, given, lambda port, tensor: port.of_student(tensor))
 
-    def kept(self, outputs: Mapping[str, Any], of_student: bool = False) -> dict[str, Any]:
-        """The entries of outputs that teacher and student both have, in the teacher's order."""
+    def kept(self, outputs: Mapping[str, Any], method: str, of_student: bool = False) -> dict[str, Any]:
+        """The entries of a method's outputs that teacher and student both have, in the teacher's order."""
         ports = {port.name: port for port in self.outputs}
         return {
             name: port.kept(value, of_student)
-            if (port := ports.get(dotted(name))) is not None and isinstance(value, torch.Tensor)
+            if (port := ports.get(output_name(method, name))) is not None and isinstance(value, torch.Tensor)
             else value
             for name, value in outputs.items()
         }
@@ -151,6 +151,11 @@ class Interface:
             return tensor
 
         return with_inputs(getattr(model, method), *given, changed)
+
+
+def output_name(method: str, name: str) -> str:
+    """What an output of a network is called: one of another method than `forward` has its name in front."""
+    return dotted(name) if method == "forward" else f"{method}.{dotted(name)}"
 
 
 def _joined(earlier: tuple[Port, ...], later: tuple[Port, ...]) -> tuple[Port, ...]:

@@ -63,7 +63,7 @@ def measure(
                 key = "/".join((mode, " ".join(filter(None, (label, example.name)))))
                 given = interface.of_teacher(teacher, example.method, given)
                 try:
-                    ours = interface.kept(run(teacher, example.method, given, mode, seen))
+                    ours = interface.kept(run(teacher, example.method, given, mode, seen), example.method)
                 except ForwardError as error:
                     if label == "given" and mode == "eval":
                         raise
@@ -116,7 +116,7 @@ def _of_student(
     """The student's outputs where the teacher is given this, as far as the teacher has them."""
     given = interface.of_student(teacher, example.method, given)
     try:
-        return interface.kept(run(student, example.method, given, mode), of_student=True)
+        return interface.kept(run(student, example.method, given, mode), example.method, of_student=True)
     except ForwardError as error:
         raise VerificationError(
             f"the student doesn't run in {mode} mode where the teacher does: in {error}. What the example inputs don't "
@@ -136,7 +136,7 @@ def _after_training(
     for example, given in calls:
         key = " ".join(filter(None, ("train/then eval", example.name)))
         try:
-            ours = interface.kept(run(teacher, example.method, given, "eval"))
+            ours = interface.kept(run(teacher, example.method, given, "eval"), example.method)
         except ForwardError:
             continue
         found.calls[key] = (example, given)

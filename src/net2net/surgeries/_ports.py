@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from net2net.axes import Opened
-from net2net.capture import CASTS, COPIES, MOVES, Example, Graph, Node, Value, dotted, with_inputs
+from net2net.capture import CASTS, COPIES, MOVES, Example, Graph, Node, Value, with_inputs
 from net2net.errors import OptionError, SizeError, UnknownNameError, described
+from net2net.proof import output_name
 from net2net.surgeries._features import Features, Places
 
 Key = str | int
@@ -90,13 +91,15 @@ def inputs_of(model: nn.Module, examples: tuple[Example, ...], graph: Graph) -> 
 
 
 def outputs_of(examples: tuple[Example, ...], graph: Graph) -> Named:
-    """The tensors that the calls give back, by their names in what they give back."""
-    prefixes = [f"{e.name}{' train' * e.train}".strip() for e in examples] if len(examples) > 1 else []
+    """The tensors that the calls give back, by their names in what they give back; those of another method than
+    `forward` have its name in front."""
+    calls = {f"{e.name}{' train' * e.train}".strip(): e.method for e in examples} if len(examples) > 1 else {}
     found: Named = {}
     for name, value in graph.outputs.items():
-        start = next((p for p in prefixes if p and name.startswith(f"{p}.")), None)
-        own = name if start is None else name[len(start) + 1 :]
-        found.setdefault(dotted(own), []).append((name, value))
+        call = next((c for c in calls if c and name.startswith(f"{c}.")), None)
+        own = name if call is None else name[len(call) + 1 :]
+        method = examples[0].method if call is None else calls[call]
+        found.setdefault(output_name(method, own), []).append((name, value))
     return found
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from net2net.capture import Example, dotted, named_outputs, silent, steady
+from net2net.capture import Example, named_outputs, silent, steady
 from net2net.errors import OptionError
 from net2net.plan import Fresh
+from net2net.proof import output_name
 from net2net.surgeries._ports import Wish
 
 # So much of the probability new logits may get on the example inputs, all together, where they begin at "never".
@@ -96,7 +97,9 @@ def outputs_on(model: nn.Module, examples: tuple[Example, ...]) -> list[dict[str
         with torch.no_grad(), steady(devices):
             for example in examples:
                 given = named_outputs(getattr(model, example.method)(*example.args, **example.kwargs))
-                found.append({dotted(name): t for name, t in given.items() if isinstance(t, torch.Tensor)})
+                found.append(
+                    {output_name(example.method, name): t for name, t in given.items() if isinstance(t, torch.Tensor)}
+                )
     finally:
         for module, training in modes.items():
             module.training = training

@@ -2,6 +2,7 @@
 
 from net2net.optimizer import ramp, resume_ramp
 from net2net.training._adopt import adopt
+from net2net.training._anneal import Anneal
 from net2net.training._batches import random_order, shifted
 from net2net.training._lightning import lightning_callback
 from net2net.training._schedule import GrowthSchedule, Training
@@ -9,6 +10,7 @@ from net2net.training._suggest import Suggestions, Trial, suggest
 from net2net.training._trainer import newest_checkpoint, trainer_callback
 
 __all__ = [
+    "Anneal",
     "GrowthSchedule",
     "Suggestions",
     "Training",
