@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
 
-.PHONY: demo test oldest sweep bench models families lint clean
+.PHONY: demo test oldest sweep bench models families mixtures lint clean
 .DEFAULT_GOAL := test
 
 .venv/ready: pyproject.toml constraints.txt
@@ -37,6 +37,9 @@ models: .venv/ready
 
 families: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m zoo.checkpoints docs/families.md
+
+mixtures: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m zoo.mixtures
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
