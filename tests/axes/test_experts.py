@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import net2net
 from deeper import error, learned
-from support import drawn, names_at, trained
+from support import drawn, names_at, refused, trained
 
 TOKENS, WIDTH, HIDDEN, EXPERTS, TOP = 11, 8, 12, 4, 2
 Chosen = tuple[Tensor, Tensor]  # for each token: the experts' numbers, and their weights
@@ -221,6 +221,17 @@ def test_twice_as_wide(choose: str, experts: type[nn.Module]) -> None:
     ratio = sum(p.numel() for p in growth.student.parameters()) / sum(p.numel() for p in model.parameters())
     assert ratio > 3
     assert growth.verification.dead == () and all(learned(growth, inputs_of(model)).values())
+
+
+def test_rows_that_a_grouped_product_does_not_take_are_refused_by_size() -> None:
+    """torch takes rows of whole 16 bytes: four numbers in float32."""
+    model = mixture("biased_sigmoid", Sorted)
+    name = hidden_of(model, Sorted)
+    multiple = HIDDEN // 4 * 4 + 4
+    for size in (multiple + 1, multiple + 2):
+        words = (f"'{name}' {HIDDEN} -> {size}", "rows of whole 16 bytes", f"multiples of 4, such as {multiple + 4}")
+        refused(net2net.CouplingError, lambda size=size: net2net.widen(model, {name: size}, inputs_of(model)), *words)
+    wider(model, {name: multiple + 4})
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,21 @@ def _as_said(mask: torch.Tensor | None, is_causal: bool | None = None, size: int
 def _grouped_shape(
     a: torch.Tensor, b: torch.Tensor, *scales: Any, offs: Any = None, out_dtype: Any = None, **others: Any
 ) -> torch.Tensor:
+    _require_whole_rows(a)
+    _require_whole_rows(b)
     create: Any = shapes._create_grouped_mm_output_tensor  # private, and without types
     made: torch.Tensor = create(a, b, offs, out_dtype)
     return made
+
+
+def _require_whole_rows(matrix: torch.Tensor) -> None:
+    """Raise as the product itself does, in words that say which sizes it takes."""
+    row, entries = max(matrix.stride()[-2:]), 16 // matrix.element_size()
+    if row % entries:
+        raise RuntimeError(
+            f"a grouped product takes rows of whole 16 bytes, and rows of {row} numbers in {matrix.dtype} are none: "
+            f"sizes that work are multiples of {entries}, such as {row // entries * entries + entries}"
+        )
 
 
 @contextlib.contextmanager

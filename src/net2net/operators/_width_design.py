@@ -10,7 +10,7 @@ from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.capture import Graph, Inputs, Stopped, capture, record
-from net2net.errors import CouplingError, GrowthError, SizeError, warn
+from net2net.errors import CaptureError, CouplingError, GrowthError, SizeError, warn
 from net2net.operators._largest import largest
 from net2net.operators._partners import partners
 from net2net.plan import Plan, TensorPlan
@@ -180,7 +180,8 @@ class _Fitting:
             verdict = self._judged(drafted, record)
             if verdict.error is None or not self.trial.blind:
                 return verdict
-        return self._judged(drafted, capture)
+        verdict = self._judged(drafted, capture)
+        return self._judged(drafted, record) if isinstance(verdict.error, CaptureError) else verdict
 
     def _judged(self, drafted: Blueprint, look: Callable[[nn.Module, Inputs], Graph]) -> Verdict:
         try:
