@@ -183,3 +183,15 @@ def test_families_of_transformers(family: str) -> None:
     growth = net2net.upcycle(model, 4, {"input_ids": torch.arange(16).reshape(2, 8)}, top_k=2)
     assert len(growth.plan.changes) == 2
     assert growth.verification.max_relative_error <= 1e-5
+
+
+@pytest.mark.parametrize("options", [{}, {"bias": True, "shared": nn.Linear(6, 6)}, {"gated": False}], ids=str)
+def test_a_mixture_of_the_library_grows_as_any_network_and_after_an_upcycling(options: dict[str, Any]) -> None:
+    teacher = nn.Sequential(nn.Linear(4, 6), MixtureOfExperts(6, 11, 4, 2, **options), nn.Linear(6, 3)).double()
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.normal_(std=0.5)
+    for model in (teacher, net2net.upcycle(teacher, 2.0, X).student):
+        growth = net2net.widen(model, 2.0, X)
+        assert {(w.before, w.after) for w in growth.plan.widenings} == {(6, 12), (11, 22)}
+        assert error(model, growth.student, torch.randn(40, 4, dtype=torch.float64)) < 1e-10

@@ -11,6 +11,7 @@ from torch import nn
 from net2net.errors import OptionError
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch 2.7
 
 
 class TopKRouter(nn.Module):
@@ -84,6 +85,8 @@ class StackedExperts(nn.Module):
 
     def forward(self, tokens: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """The mixture's output (tokens, width), of tokens (tokens, width) and (tokens, top_k) of the other two."""
+        if _is_exporting():
+            return self._by_all(tokens, chosen, weights)
         flat, order = chosen.flatten().sort(stable=True)
         counts = torch.bincount(flat, minlength=len(self.up)).tolist()
         rows = order // chosen.shape[-1]
@@ -93,6 +96,20 @@ class StackedExperts(nn.Module):
                 parts.append(self._expert(expert, some))
         mixed = torch.cat(parts) * weights.flatten()[order, None]
         return torch.zeros_like(tokens).index_add(0, rows, mixed.to(tokens.dtype))
+
+    def _by_all(self, tokens: torch.Tensor, chosen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """The same, with every expert computing every token: a graph can't depend on how many each is given."""
+
+        def linear(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+            result = torch.matmul(inputs, weight.transpose(1, 2))
+            return result if bias is None else result + bias[:, None]
+
+        shares = (F.one_hot(chosen, len(self.up)).to(weights.dtype) * weights[..., None]).sum(1)
+        hidden = linear(tokens, self.up, self.up_bias)
+        gate = None if self.gate is None else self.act(linear(tokens, self.gate, self.gate_bias))
+        hidden = self.act(hidden) if gate is None else gate * hidden
+        mixed = linear(hidden, self.down, self.down_bias) * shares.t()[..., None]
+        return mixed.sum(0).to(tokens.dtype)
 
     def _expert(self, expert: int, tokens: torch.Tensor) -> torch.Tensor:
         def bias(of: nn.Parameter | None) -> torch.Tensor | None:
