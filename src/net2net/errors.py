@@ -61,6 +61,10 @@ class CheckpointError(GrowthError):
     """A checkpoint can't be read, doesn't fit its own config, or can't be written."""
 
 
+class NeedsMemory(CheckpointError):
+    """A checkpoint can't be streamed; it can be grown in memory."""
+
+
 class MissingExtraError(GrowthError):
     """An optional dependency is not installed; the message names the extra that brings it."""
 

@@ -1,8 +1,9 @@
 """Checkpoints of Hugging Face models, of any size: planned without weights, streamed, verified from the files."""
 
+from net2net.errors import NeedsMemory
 from net2net.huggingface._beside import EXTRA_FILES, PLAN_FILE, CheckpointGrowth
 from net2net.huggingface._config import new_config, words
-from net2net.huggingface._folder import Folder, NeedsMemory, open_config, open_folder
+from net2net.huggingface._folder import Folder, open_config, open_folder
 from net2net.huggingface._grow import grow_checkpoint
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import from_config

@@ -11,8 +11,8 @@ from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.depth import BlockEdit, Change, DepthOptions, Order, Stack, block_edit, find_stacks, order
-from net2net.errors import OptionError
-from net2net.huggingface._folder import Folder, NeedsMemory
+from net2net.errors import NeedsMemory, OptionError
+from net2net.huggingface._folder import Folder
 from net2net.huggingface._layers import Layers, lists_of_layers
 from net2net.plan import Plan
 from net2net.pretrained import at_the_end, bare_model, per_layer, with_longer_lists

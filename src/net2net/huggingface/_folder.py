@@ -29,10 +29,6 @@ _DTYPES = {
 NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
-class NeedsMemory(CheckpointError):
-    """The checkpoint can't be streamed; it can be grown in memory."""
-
-
 @dataclass(frozen=True)
 class Stored:
     """One tensor of a folder: its file, its first byte there, its shape and its dtype."""

@@ -21,13 +21,13 @@ from net2net.analysis import Size
 from net2net.apply import bounds, make_piece, pieces, root_mean_square, threads
 from net2net.capture import Inputs
 from net2net.depth import DepthOptions, Positions
-from net2net.errors import CheckpointError, GrowthError, OptionError, SizeError, VerificationError
+from net2net.errors import CheckpointError, GrowthError, NeedsMemory, OptionError, SizeError, VerificationError
 from net2net.huggingface._beside import PLAN_FILE, REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._config import new_config
 from net2net.huggingface._depth import check_used
 from net2net.huggingface._effect import check_effect
 from net2net.huggingface._experts import experts_asked, plan_experts
-from net2net.huggingface._folder import NAMES, Folder, NeedsMemory, open_folder
+from net2net.huggingface._folder import NAMES, Folder, open_folder
 from net2net.huggingface._heads import naming_heads
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._job import Job

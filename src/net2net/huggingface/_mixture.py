@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from net2net._version import __version__
-from net2net.errors import CheckpointError, CouplingError, OptionError
+from net2net.errors import CheckpointError, CouplingError, NeedsMemory, OptionError
 from net2net.huggingface._config import check_saves
-from net2net.huggingface._folder import Folder, NeedsMemory
+from net2net.huggingface._folder import Folder
 from net2net.huggingface._parts import parts_of
 from net2net.huggingface._plan import CheckpointPlan, check_files
 from net2net.huggingface._stream import streaming_model

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from net2net.huggingface._folder import Folder, NeedsMemory, Part, Stored
+from net2net.errors import NeedsMemory
+from net2net.huggingface._folder import Folder, Part, Stored
 from net2net.plan import AxisMap, TensorPlan
 from net2net.pretrained import shapes
 

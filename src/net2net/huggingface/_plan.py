@@ -12,10 +12,10 @@ from net2net._version import __version__
 from net2net.analysis import Analysis, Size, analyze
 from net2net.capture import Inputs
 from net2net.depth import DepthOptions
-from net2net.errors import CheckpointError
+from net2net.errors import CheckpointError, NeedsMemory
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._depth import GrownList, KindError, check_kinds, depth_edits, origin
-from net2net.huggingface._folder import NAMES, Folder, NeedsMemory, tied_names
+from net2net.huggingface._folder import NAMES, Folder, tied_names
 from net2net.huggingface._grouped import more_key_value_heads
 from net2net.huggingface._ignored import without_ignored
 from net2net.huggingface._inputs import suiting

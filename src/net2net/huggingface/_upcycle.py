@@ -10,10 +10,10 @@ from torch import nn
 
 from net2net.capture import Inputs
 from net2net.depth import DepthOptions
-from net2net.errors import CheckpointError, GrowthError, OptionError
+from net2net.errors import CheckpointError, GrowthError, NeedsMemory, OptionError
 from net2net.huggingface._beside import REQUEST, CheckpointGrowth, complete
 from net2net.huggingface._experts import plan_experts
-from net2net.huggingface._folder import Folder, NeedsMemory, open_folder
+from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._grow import Progress, place, require, shard_bytes, streamed
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import suiting

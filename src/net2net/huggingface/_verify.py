@@ -14,8 +14,8 @@ import torch
 
 from net2net.apply import PIECE, alone, in_threads
 from net2net.capture import Inputs, named_outputs
-from net2net.errors import CheckpointError, StudentMismatchError
-from net2net.huggingface._folder import Folder, NeedsMemory, open_folder
+from net2net.errors import CheckpointError, NeedsMemory, StudentMismatchError
+from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import Tensors, from_config, given_inputs, suiting
 from net2net.huggingface._parts import by_modules
