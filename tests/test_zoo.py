@@ -60,7 +60,7 @@ def awkward(size: int) -> Iterator[int]:
     yield from dict.fromkeys((size + 1, 2 * size - 1, 3 * size))
 
 
-@pytest.mark.thin(2)
+@pytest.mark.thin(3)
 @pytest.mark.filterwarnings("ignore:new entries get gradients")
 @pytest.mark.parametrize("model", TORCH_MODELS + CORE, ids=str)
 def test_twice_as_wide(model: ZooModel) -> None:
@@ -120,7 +120,7 @@ def dimensions(model: ZooModel) -> dict[str, net2net.Dimension]:
 SLOW = {"transformer_seq2seq", "swin"}
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(5)
 @pytest.mark.parametrize("model", [m for m in TORCH_MODELS if m.name not in SLOW], ids=str)
 @pytest.mark.filterwarnings("ignore:no gradient reaches")
 def test_one_dimension_at_a_time(model: ZooModel) -> None:

@@ -6,12 +6,15 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import net2net
+from net2net.proof._liveness import _loudness
+from net2net.proof._new_units import NewUnits
 from net2net.width import _scales
 from support import widen_at
 
@@ -189,3 +192,17 @@ def test_silent_teachers_have_no_scale() -> None:
     growth = net2net.widen(net, {"0": 7}, torch.randn(5, 3), how="zero_out")
     assert growth.student[0].weight[4:].count_nonzero() == 9
     assert _scales.with_scales(growth.plan, net2net.analyze(net, torch.randn(5, 3)).sites.inference, {}) is not None
+
+
+@pytest.mark.parametrize("old, loud", [(1e-19, None), (1e-4, 20.0)])
+def test_gradients_that_are_rounding_are_nothing_to_compare_with(old: float, loud: float | None) -> None:
+    gradient = torch.tensor([[old, old], [2e-3, 1e-3]], dtype=torch.float64)
+    units = NewUnits("router", "experts", 0, np.array([1]), np.array([0]))
+    found = _loudness({"router": gradient}, [units], largest=1.0)
+    assert found == (loud if loud is None else pytest.approx(loud))
+
+
+def test_how_often_an_expert_is_chosen_is_not_how_loud_it_is() -> None:
+    gradient = torch.tensor([[1e-4], [2e-3]])
+    units = NewUnits("experts", "experts", 0, np.array([1]), np.array([0]), routed=True)
+    assert _loudness({"experts": gradient}, [units], largest=1.0) is None

@@ -46,6 +46,7 @@ def test_what_is_grown_in_memory_needs_room_on_the_disk(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("options", [{"how": "random_pad"}, {"init": "zero-random"}])
 def test_per_layer_lists_get_longer(tmp_path: Path, options: dict[str, Any]) -> None:
     kinds = ["sliding_attention", "full_attention"]
@@ -110,6 +111,7 @@ def test_files_are_checked(llama_folder: Path, tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["t"]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("init", ["identity", "zero-random"])
 def test_a_head_that_reads_every_layer(tmp_path: Path, init: str) -> None:
     """ESM's contact head has an input for each head of each layer."""

@@ -261,7 +261,7 @@ def _made(model: nn.Module, plan: Plan, found: dict[str, FeedForward], float32: 
         first = np.arange(one.granularity)
         new = np.arange(one.granularity, one.experts)
         units += [
-            NewUnits(name, one.place, 0, new, first)
+            NewUnits(name, one.place, 0, new, first, routed=True)
             for name in plan.tensors
             if name.startswith(f"{one.place}.experts.") and len(new)
         ]

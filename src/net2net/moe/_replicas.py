@@ -195,5 +195,5 @@ def new_units(plan: Plan) -> list[NewUnits]:
             first[np.unique(source, return_index=True)[1]] = True
             several = np.isin(source, source[~first])
             owner = name.rpartition(".")[0]
-            found.append(NewUnits(name, owner, 0, np.flatnonzero(~first), np.flatnonzero(first & several)))
+            found.append(NewUnits(name, owner, 0, np.flatnonzero(~first), np.flatnonzero(first & several), routed=True))
     return found

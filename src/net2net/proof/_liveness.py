@@ -137,22 +137,25 @@ def _touched(model: nn.Module, call: Call, units: Sequence[NewUnits]) -> _Touche
                 parameter.grad = None
             torch.autograd.backward(_loss(getattr(model, call.method), call.inputs))
             gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
-            loudness = loudness if count else _loudness(gradients, units)
             largest = max(map(_size, gradients.values()), default=0.0)
+            loudness = loudness if count else _loudness(gradients, units, largest)
             for some in units:
                 gradient, own = gradients.get(some.tensor), gradients.get(some.copies or some.tensor)
                 if gradient is not None:
                     new |= {some} if _size(_at(gradient, some.axis, some.new)) > 0 else set()
                 if own is not None:
-                    rounding = _ROUNDING * torch.finfo(own.dtype).eps * largest
-                    old |= {some} if _size(_at(own, some.axis, some.old)) > rounding else set()
+                    old |= {some} if _size(_at(own, some.axis, some.old)) > _rounding(own, largest) else set()
             if len(new) == len(units):
                 break
             _step(model)
     return _Touched(new, old, loudness)
 
 
-def _loudness(gradients: Mapping[str, torch.Tensor], units: Sequence[NewUnits]) -> float | None:
+def _rounding(gradient: torch.Tensor, largest: float) -> float:
+    return _ROUNDING * torch.finfo(gradient.dtype).eps * largest
+
+
+def _loudness(gradients: Mapping[str, torch.Tensor], units: Sequence[NewUnits], largest: float) -> float | None:
     """The largest gradient of new entries over the largest of old ones, in the tensor where that is most.
 
     The gradient of an outgoing weight is its unit's activation times what flows back: new units that are too loud on
@@ -160,7 +163,7 @@ def _loudness(gradients: Mapping[str, torch.Tensor], units: Sequence[NewUnits]) 
     """
     ratios = []
     for name, gradient in gradients.items():
-        mine = [some for some in units if some.tensor == name and some.axis is not None]
+        mine = [some for some in units if some.tensor == name and some.axis is not None and not some.routed]
         if not mine or gradient.dim() < 2:
             continue
         new = torch.zeros(gradient.shape, dtype=torch.bool, device=gradient.device)
@@ -168,7 +171,7 @@ def _loudness(gradients: Mapping[str, torch.Tensor], units: Sequence[NewUnits]) 
             assert some.axis is not None
             new.index_fill_(some.axis, torch.as_tensor(some.new, device=new.device), True)
         size = gradient.abs()
-        if new.any() and not new.all() and float(size[~new].max()) > 0:
+        if new.any() and not new.all() and float(size[~new].max()) > _rounding(gradient, largest):
             ratios.append(float(size[new].max() / size[~new].max()))
     return max(ratios, default=None)
 

@@ -18,7 +18,8 @@ def _none() -> Places:
 class NewUnits:
     """The new units of one dimension along one axis of a tensor, and the old ones there: of copies, what they copy.
 
-    Where `axis` is None all of the tensor is new, and beside it stands the one that it `copies`.
+    Where `axis` is None all of the tensor is new, and beside it stands the one that it `copies`. Of `routed` units a
+    router chooses which are used, so that how large their gradients are says how often that was.
     """
 
     tensor: str
@@ -27,3 +28,4 @@ class NewUnits:
     new: Places = field(default_factory=_none, repr=False)
     old: Places = field(default_factory=_none, repr=False)
     copies: str = ""
+    routed: bool = False
