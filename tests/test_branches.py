@@ -121,6 +121,10 @@ def test_twenty_networks() -> None:
     assert outcomes["exact"] >= 10, outcomes
 
 
+def test_a_mirrored_producer_in_a_network_in_which_nothing_learns() -> None:
+    assert outcome(case(550)) == "exact"  # not all of what gets no gradient was told of
+
+
 @pytest.mark.sweep
 @pytest.mark.parametrize("part", range(20))
 def test_two_thousand_networks(part: int) -> None:

@@ -32,10 +32,18 @@ def new_units(plan: Plan, inference: Inference, growing: Mapping[Atom, tuple[str
 
 
 def new_tensors(plan: Plan) -> list[NewUnits]:
-    """The tensors of new layers, each with the teacher's own that it copies, or that is its nearest relative."""
+    """The tensors of new layers, each with the teacher's own that it copies, or that is its nearest relative; and in
+    layers of the teacher the units that a new layer mirrors, beside those that they are mirrors of."""
     moved = {t.source: name for name, t in plan.tensors.items() if not t.new and t.source is not None}
     sources = {name: tensor.source or "" for name, tensor in plan.tensors.items() if tensor.new}
-    return [NewUnits(name, copies=moved.get(source, source)) for name, source in sources.items()]
+    mirrored = [
+        NewUnits(name, axis=axis, new=np.flatnonzero(new), old=np.flatnonzero(old))
+        for name, tensor in plan.tensors.items()
+        for axis, m in enumerate(() if tensor.new else tensor.axes)
+        if m is not None and m.has_copies
+        for new, old in [_new_and_old(m.source)]
+    ]
+    return [NewUnits(name, copies=moved.get(source, source)) for name, source in sources.items()] + mirrored
 
 
 def _places(term: Term, atom: Atom, marked: npt.NDArray[np.bool_], sizes: dict[Atom, int]) -> Places:
