@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1] / "src" / "net2net"
 # Floors from the ground up. A new room is one word here; rooms of one floor don't import each other.
 ORDER = (
     "errors _version | report pretrained nexus | plan capture | axes apply optimizer proof | sites | width depth"
-    " | analysis student | growth | operators | moe surgeries | training huggingface | contracts demo experiments"
-    " | cli __init__ | __main__"
+    " | analysis student | growth | operators | moe surgeries | training huggingface | chain distributed exploration rl"
+    " | contracts demo experiments | cli __init__ | __main__"
 )
 FLOOR = {room: n for n, floor in enumerate(ORDER.split("|")) for room in floor.split()}
 FILES_OF_THE_ROOT = {"__init__.py", "__main__.py", "_version.py", "errors.py"}
