@@ -14,6 +14,7 @@ from net2net.capture._examples import Example, Inputs, examples_of
 from net2net.capture._fake import without_memory
 from net2net.capture._graph import Graph, Value
 from net2net.capture._kept import entries_of, kept_tensors
+from net2net.capture._lean import lean_tracing
 from net2net.capture._merge import merged
 from net2net.capture._modes import prepared
 from net2net.capture._plain import plain_operations
@@ -55,7 +56,7 @@ def _captured(model: nn.Module, example: Example, state: dict[str, Value]) -> Gr
 
 
 def _exported(model: nn.Module, args: Any, kwargs: Any, example: Example) -> torch.export.ExportedProgram:
-    with torch.no_grad(), plain_operations(), without_dropout(example), silent():
+    with torch.no_grad(), plain_operations(), without_dropout(example), silent(), lean_tracing():
         try:
             return torch.export.export(model, args, kwargs, strict=False)
         except RuntimeError as error:
