@@ -22,7 +22,15 @@ from net2net import huggingface, training
 STORED = Path(__file__).parent / "public_names.json"
 NAMESPACES = (net2net, training, huggingface)
 # Classes that users construct; of all others the library makes the instances.
-MADE_BY_USERS = (net2net.NoiseSpec, net2net.Features, training.Anneal, training.GrowthSchedule)
+MADE_BY_USERS = (
+    net2net.NoiseSpec,
+    net2net.Features,
+    net2net.Chain,
+    net2net.FeatureDistillation,
+    net2net.LogitsDistillation,
+    training.Anneal,
+    training.GrowthSchedule,
+)
 # What is known of a name: its parameters as text, or nothing where it can't be called.
 Signature = dict[str, str] | None
 

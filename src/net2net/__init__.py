@@ -9,6 +9,7 @@ from net2net import training as training
 from net2net._version import __version__ as __version__
 from net2net.analysis import Analysis, Dimension, Place, analyze
 from net2net.axes import register_rule
+from net2net.chain import Chain, FeatureDistillation, LogitsDistillation
 from net2net.depth import DepthPlace
 from net2net.errors import (
     CaptureError,
@@ -37,14 +38,17 @@ from net2net.width import NoiseSpec, UnitMap, UnitRequest, register_how
 __all__ = [
     "Analysis",
     "CaptureError",
+    "Chain",
     "CheckpointError",
     "CouplingError",
     "DepthPlace",
     "Dimension",
+    "FeatureDistillation",
     "Features",
     "FixedDimensionError",
     "Growth",
     "GrowthError",
+    "LogitsDistillation",
     "MissingExtraError",
     "Net2NetWarning",
     "NoiseSpec",

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.flop_counter import FlopCounterMode
 
 from net2net.experiments._results import Point
 from net2net.experiments._tasks import Task
+from net2net.training import flops_of
 
 # A full-length run is measured so often; on so many examples while it goes on, and on all at its start and end.
 POINTS, MEASURED = 20, 2000
@@ -87,11 +87,10 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def flops_of_step(model: nn.Module, task: Task) -> float:
-    """Floating-point operations of a forward and a backward pass over one batch (matrix products and convolutions)."""
-    inputs, targets = next(iter(task.batches(1, 0)))
-    with FlopCounterMode(display=False) as counter:
-        cross_entropy(model(inputs), targets).backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
-    return float(counter.get_total_flops())
+    """Floating-point operations of a forward and a backward pass over one batch, as `net2net.training.flops_of` counts
+    them."""
+    inputs, _ = next(iter(task.batches(1, 0)))
+    return float(flops_of(model, (inputs,), {}))
 
 
 def _point(

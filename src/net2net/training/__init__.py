@@ -4,6 +4,7 @@ from net2net.optimizer import ramp, resume_ramp
 from net2net.training._adopt import adopt
 from net2net.training._anneal import Anneal
 from net2net.training._batches import random_order, shifted
+from net2net.training._flops import counting, flops_of
 from net2net.training._lightning import lightning_callback
 from net2net.training._schedule import GrowthSchedule, Training
 from net2net.training._suggest import Suggestions, Trial, suggest
@@ -16,6 +17,8 @@ __all__ = [
     "Training",
     "Trial",
     "adopt",
+    "counting",
+    "flops_of",
     "lightning_callback",
     "newest_checkpoint",
     "ramp",

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.utils.flop_counter import FlopCounterMode
 
 from net2net.analysis import analyze
 from net2net.capture import Inputs, require_module
 from net2net.errors import GrowthError, OptionError, require_kind
 from net2net.operators import grow
 from net2net.report import starred, table
+from net2net.training._flops import counting
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
 
@@ -153,7 +153,7 @@ def _all(model: nn.Module, inputs: Inputs) -> dict[str, dict[str, Any]]:
 def _trained(model: nn.Module, optimizer: Optimizer, loss: Loss, batches: Sequence[Any]) -> int:
     """Train one step on each batch; how many floating-point operations forward and backward took."""
     model.train()
-    with FlopCounterMode(display=False) as counter:
+    with counting() as counter:
         for batch in batches:
             optimizer.zero_grad()
             loss(model, batch).backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
