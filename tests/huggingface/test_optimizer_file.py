@@ -161,6 +161,7 @@ def test_files_that_do_not_fit(run: tuple[Path, Any, torch.optim.Optimizer], tmp
     assert not list(tmp_path.glob("*grown*"))
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("file", ["optimizer.pt", "optimizer.safetensors"])
 def test_an_interrupted_run_goes_on(
     run: tuple[Path, Any, torch.optim.Optimizer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str

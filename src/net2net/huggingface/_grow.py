@@ -32,12 +32,13 @@ from net2net.huggingface._heads import naming_heads
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._job import Job
 from net2net.huggingface._memory import grow_in_memory
-from net2net.huggingface._optimizer import optimizer_writer, state_file
+from net2net.huggingface._optimizer import check_state, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
 from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._verify import compare, reference, trial_of
 from net2net.huggingface._write import Slot, layout, write
 from net2net.plan import Plan
+from net2net.pretrained import bare_model
 from net2net.proof import Verification
 from net2net.width import NoiseSpec, WidthOptions
 
@@ -103,6 +104,8 @@ def grow_checkpoint(
     state = None if optimizer is None else state_file(folder.path, optimizer)
     if new_config(folder.config, sizes).to_dict() == folder.config.to_dict():
         raise SizeError(f"{dict(sizes)} changes nothing in {folder.path}/config.json; ask for more.")
+    if state is not None:
+        check_state(state, bare_model(folder.model_class, folder.config))
     options, depth = WidthOptions(how, shares, noise, seed), DepthOptions(init, positions, seed=seed)
     experts = experts_asked(folder.config, sizes)
     new_dtype, most = _dtype(dtype), shard_bytes(max_shard_size)

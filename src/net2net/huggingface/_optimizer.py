@@ -70,9 +70,21 @@ def optimizer_writer(file: Path, plan: Plan, teacher: nn.Module, student: nn.Mod
     members = {
         m.name: _Member(names[m.source], tuple(m.source.shape), m.steps) for m in followed(plan, teacher, student)
     }
-    if file.suffix == ".safetensors":
-        return _tensors(file, members, teacher)
-    return _pickle(file, members, teacher)
+    return _writer(file, members, teacher)
+
+
+def check_state(file: Path, teacher: nn.Module) -> None:
+    """Check that the file holds the state of the teacher's optimizer, before anything is planned.
+
+    Raises:
+        CheckpointError, OptionError: as for `optimizer_writer`.
+    """
+    members = {name: _Member(name, tuple(parameter.shape), ()) for name, parameter in teacher.named_parameters()}
+    _writer(file, members, teacher)
+
+
+def _writer(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> Writer:
+    return _tensors(file, members, teacher) if file.suffix == ".safetensors" else _pickle(file, members, teacher)
 
 
 def _pickle(file: Path, members: Mapping[str, _Member], teacher: nn.Module) -> Writer:
