@@ -2,6 +2,7 @@
 
 import importlib
 import warnings
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from net2net import nexus as nexus
@@ -34,6 +35,9 @@ from net2net.plan import Plan
 from net2net.proof import Verification, verify
 from net2net.surgeries import Features, surgery
 from net2net.width import NoiseSpec, UnitMap, UnitRequest, register_how
+
+if _TYPE_CHECKING:
+    from net2net.exploration import explore
 
 __all__ = [
     "Analysis",
@@ -68,6 +72,7 @@ __all__ = [
     "balance_experts",
     "deepen",
     "expert_scores",
+    "explore",
     "grow",
     "grow_checkpoint",
     "register_how",
@@ -85,6 +90,8 @@ __all__ = [
     "widen",
 ]
 
+# Names whose rooms need an extra, or are slow to import: imported at their first use.
+_LAZY = {"explore": "exploration"}
 # Until 0.1.0 these were modules of the root and looked public; the names go with the release after the next.
 _MOVED = {
     "deepening": "operators",
@@ -98,7 +105,11 @@ _MOVED = {
 
 
 def __getattr__(name: str) -> _Any:
-    """An old module of the root, as the room that has its names now."""
+    """A name that is imported at its first use, or an old module of the root, as the room that has its names now."""
+    if name in _LAZY:
+        found = getattr(importlib.import_module(f"net2net.{_LAZY[name]}"), name)
+        globals()[name] = found
+        return found
     if name not in _MOVED:
         raise AttributeError(f"module 'net2net' has no attribute '{name}'")
     new = f"net2net.{_MOVED[name]}"

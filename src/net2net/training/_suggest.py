@@ -12,10 +12,11 @@ from torch import nn
 from torch.optim import Optimizer
 
 from net2net.analysis import analyze
+from net2net.analysis import candidates as all_candidates
 from net2net.capture import Inputs, require_module
 from net2net.errors import GrowthError, OptionError, require_kind
 from net2net.operators import grow
-from net2net.report import starred, table
+from net2net.report import table
 from net2net.training._flops import counting
 
 Loss = Callable[[nn.Module, Any], torch.Tensor]
@@ -136,17 +137,12 @@ def suggest(
 
 def _all(model: nn.Module, inputs: Inputs) -> dict[str, dict[str, Any]]:
     """Each dimension twice as wide, those of repeated layers together; each place one block or layer deeper."""
-    analysis = analyze(model, inputs)
-    stacks = [place.name for place in analysis.places.values() if place.kind == "blocks"]
-    groups: dict[str, dict[str, Any]] = {}
-    for d in analysis.dimensions.values():
-        if d.primary and d.growth != "fixed":
-            repeated = any(d.name.startswith(f"{stack}.") for stack in stacks)
-            groups.setdefault(f"{starred(d.name) if repeated else d.name} 2x", {})[d.name] = 2.0
-    found: dict[str, dict[str, Any]] = {name: {"sizes": sizes} for name, sizes in groups.items()}
-    for place in analysis.places.values():
-        if place.growth == "exact":
-            found[f"deepen {place.name}"] = {"where": {place.name: 1}}
+    found: dict[str, dict[str, Any]] = {}
+    for name, one in all_candidates(analyze(model, inputs)).items():
+        if one.kind == "width":
+            found[f"{name} 2x"] = {"sizes": dict.fromkeys(one.members, 2.0)}
+        else:
+            found[name] = {"where": dict.fromkeys(one.members, 1)}
     return found
 
 
