@@ -26,8 +26,8 @@ from net2net.errors import (
     UnknownNameError,
     VerificationError,
 )
-from net2net.growth import Growth, Twins, twins
-from net2net.huggingface import grow_checkpoint, upcycle_checkpoint
+from net2net.growth import Growth, GrowthLog, LogEntry, Twins, read_log, twins
+from net2net.huggingface import grow_checkpoint, surgery_checkpoint, upcycle_checkpoint
 from net2net.moe import attach_replicas, balance_experts, expert_scores, release_routing, save_replicas, upcycle
 from net2net.operators import deepen, grow, replay, transfer, widen
 from net2net.optimizer import register_optimizer
@@ -52,6 +52,8 @@ __all__ = [
     "FixedDimensionError",
     "Growth",
     "GrowthError",
+    "GrowthLog",
+    "LogEntry",
     "LogitsDistillation",
     "MissingExtraError",
     "Net2NetWarning",
@@ -75,6 +77,7 @@ __all__ = [
     "explore",
     "grow",
     "grow_checkpoint",
+    "read_log",
     "register_how",
     "register_optimizer",
     "register_rule",
@@ -82,6 +85,7 @@ __all__ = [
     "replay",
     "save_replicas",
     "surgery",
+    "surgery_checkpoint",
     "transfer",
     "twins",
     "upcycle",

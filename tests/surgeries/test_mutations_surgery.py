@@ -15,7 +15,7 @@ import net2net
 from net2net import Features as F
 from net2net.plan import FRESH, AxisMap
 from net2net.proof import Port
-from net2net.surgeries import _plan, _surgery
+from net2net.surgeries import _design, _plan
 from policies import Normalised, Recurrent, Tokens, drawn, made
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -99,7 +99,7 @@ def test_the_proof_gives_new_features_numbers_that_are_not_zero(monkeypatch: pyt
 
 
 def test_a_live_feature_that_is_let_through_is_seen_in_the_student(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_surgery, "_require_constants", lambda *_: None)
+    monkeypatch.setattr(_design, "require_constants", lambda *_: None)
     teacher, x = made(nn.Sequential(nn.Linear(3, 4), nn.Tanh())), drawn(5, 3)
     student = net2net.surgery(teacher, x, features={0: F(["a", "b", "c"], ["a", "c"], constants={"b": 0.7})}).student
     assert (teacher(x) - student(x[:, [0, 2]])).abs().max() > 1e-3

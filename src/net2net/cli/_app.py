@@ -17,6 +17,7 @@ from net2net.cli._grow import grow_model
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import requested
 from net2net.cli._sources import Source, example_inputs, is_pretrained, load
+from net2net.cli._surgery import log, surgery
 from net2net.cli._upcycle import upcycle
 from net2net.cli._verify import compared
 from net2net.errors import GrowthError
@@ -264,6 +265,8 @@ def demo(
 
 
 app.command()(upcycle)
+app.command()(surgery)
+app.command()(log)
 app.command()(reproduce)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,24 @@ def grow_model(source: str, target: Path, request: Request, quiet: bool) -> dict
         names = ", ".join(f"--{name.replace('_', '-')}" for name in request.streamed)
         raise typer.BadParameter(f"{names}: only where every --set is a word of a Hugging Face config.")
     nothing_without(f"--deepen, --deepen-all or a number of layers.{words_beside(source)}", request.in_vain)
-    with whole_folder(target) as folder:
-        loaded = load(source, request.inputs, request.weights, seed=request.seed)
+
+    def grown(loaded: Source) -> Growth:
         try:
-            with render.working("growing and verifying"):
-                growth = grow(loaded.model, example_inputs(loaded), **request.asked, seed=request.seed)
+            return grow(loaded.model, example_inputs(loaded), **request.asked, seed=request.seed)
         except UnknownNameError as error:
             raise UnknownNameError(f"{error}{words_beside(source)}") from error
+
+    return written(target, lambda: load(source, request.inputs, request.weights, seed=request.seed), grown, quiet)[0]
+
+
+def written(
+    target: Path, loading: Callable[[], Source], make: Callable[[Source], Growth], quiet: bool
+) -> tuple[dict[str, Any], Growth]:
+    """Load a model, make a growth of it and write its folder, show it unless `quiet`; the summary, and the growth."""
+    with whole_folder(target) as folder:
+        loaded = loading()
+        with render.working("growing and verifying"):
+            growth = make(loaded)
         with render.working("writing"):
             try:
                 summary = _write(growth, loaded, folder, target)
@@ -47,7 +58,7 @@ def grow_model(source: str, target: Path, request: Request, quiet: bool) -> dict
     if not quiet:
         render.growth(growth)
         render.say(f"written to {target}")
-    return summary
+    return summary, growth
 
 
 def _write(growth: Growth, source: Source, folder: Path, target: Path) -> dict[str, Any]:

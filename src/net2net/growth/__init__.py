@@ -3,12 +3,16 @@
 from net2net.growth._carry_out import carried_out, require_tensors, state_of
 from net2net.growth._growth import Growth, compiled_alike, noted, proved, twins
 from net2net.growth._known import Known, known_of_depth, known_of_units, known_of_width
+from net2net.growth._log import GrowthLog, LogEntry, append, read_log
 from net2net.growth._twins import Twins
 
 __all__ = [
     "Growth",
+    "GrowthLog",
     "Known",
+    "LogEntry",
     "Twins",
+    "append",
     "carried_out",
     "compiled_alike",
     "known_of_depth",
@@ -16,6 +20,7 @@ __all__ = [
     "known_of_width",
     "noted",
     "proved",
+    "read_log",
     "require_tensors",
     "state_of",
     "twins",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,7 @@ from net2net.capture import Inputs, compile_again, examples_of, require_module, 
 from net2net.errors import require_kind, warn
 from net2net.growth._carry_out import carried_out, require_same
 from net2net.growth._known import Known
+from net2net.growth._log import LogEntry, append
 from net2net.growth._prove import prove
 from net2net.growth._summary import in_words
 from net2net.growth._twins import Twins, closest_copies, twins_table
@@ -55,6 +57,23 @@ class Growth:
     def summary(self) -> dict[str, Any]:
         """The plan in short and the proof, as plain data."""
         return {**self.plan.summary(), "verification": self.verification.summary()}
+
+    def log(self, path: str | Path, *, step: int | None = None, change: str | None = None) -> LogEntry:
+        """Add this growth to a log of those of one run, a line of JSON; `net2net.read_log` shows it as a table.
+
+        Args:
+            path: of the log, such as "surgeries.jsonl"; it is made where there is none.
+            step: of training at which it was.
+            change: in words; by default what the plan says.
+
+        Returns:
+            The entry: date, step, parameters before and after, change.
+
+        Raises:
+            OptionError: the step is no number, or nothing can be written there.
+        """
+        before, after = (sum(p.numel() for p in model.parameters()) for model in (self.teacher, self.student))
+        return append(path, self.plan, (before, after), step, change)
 
     def optimizer(self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None) -> Optimizer:
         """The student's optimizer, which goes on from where the teacher's was.

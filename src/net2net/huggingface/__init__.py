@@ -8,6 +8,7 @@ from net2net.huggingface._grow import grow_checkpoint
 from net2net.huggingface._hub import local_folder
 from net2net.huggingface._inputs import from_config
 from net2net.huggingface._save import save_growth
+from net2net.huggingface._surgery import surgery_checkpoint
 from net2net.huggingface._upcycle import upcycle_checkpoint
 from net2net.huggingface._verify import FLOAT64_BYTES, verify_checkpoints
 
@@ -25,6 +26,7 @@ __all__ = [
     "open_config",
     "open_folder",
     "save_growth",
+    "surgery_checkpoint",
     "upcycle_checkpoint",
     "verify_checkpoints",
     "words",

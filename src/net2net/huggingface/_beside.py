@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from net2net.growth import LogEntry, append
 from net2net.huggingface._card import card
 from net2net.huggingface._folder import is_own
 from net2net.huggingface._optimizer import RUN_FILES
@@ -66,6 +67,10 @@ class CheckpointGrowth:
             "in_memory": self.in_memory,
             "optimizer": None if self.optimizer is None else list(self.optimizer),
         }
+
+    def log(self, path: str | Path, *, step: int | None = None, change: str | None = None) -> LogEntry:
+        """Add this growth to a log, as `Growth.log`."""
+        return append(path, self.plan, self.parameters, step, change)
 
     def __str__(self) -> str:
         (before, after), (small, large) = self.parameters, self.bytes

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from net2net.plan import Plan
+from net2net.plan import Deepening, Plan, Widening
 
 _KEY = re.compile(r"([A-Za-z_][\w-]*):")
 _PLAIN = re.compile(r"[A-Za-z][\w.-]*(/[\w.-]+)?")
@@ -26,6 +26,8 @@ def card(plan: Plan, source: Path, own: str | None, written: dict[str, str]) -> 
     for step in plan.steps:
         lines += [f"- {w.dimension}: {w.before} -> {w.after} ({w.how})" for w in step.widenings]
         lines += [f"- {d.place}: {d.before} -> {d.after} blocks ({d.init})" for d in step.deepenings]
+        others = [c.row() for c in step.changes if not isinstance(c, (Widening, Deepening))]
+        lines += [f"- {row.what}: {row.before} -> {row.after} ({row.how})" for row in others]
     files = "; ".join(f"`{name}` {purpose}" for name, purpose in written.items())
     growth = (
         f"# Grown with net2net {plan.version}\n\n"

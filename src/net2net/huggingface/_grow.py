@@ -35,7 +35,7 @@ from net2net.huggingface._memory import grow_in_memory
 from net2net.huggingface._optimizer import check_state, optimizer_writer, state_file
 from net2net.huggingface._plan import CheckpointPlan, plan_checkpoint
 from net2net.huggingface._rounding import with_rounding
-from net2net.huggingface._verify import compare, reference, trial_of
+from net2net.huggingface._verify import Outputs, compare, reference, trial_of
 from net2net.huggingface._write import Slot, layout, write
 from net2net.plan import Plan
 from net2net.pretrained import bare_model
@@ -126,8 +126,10 @@ def grow_checkpoint(
     return streamed(job, planned, progress)
 
 
-def streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> CheckpointGrowth:
-    """Carry out a plan from folder to folder."""
+def streamed(
+    job: Job, planned: CheckpointPlan, progress: Progress | None, teacher: Outputs | None = None
+) -> CheckpointGrowth:
+    """Carry out a plan from folder to folder; `teacher` is what the teacher computes, where that is known already."""
     folder, partial = job.folder, job.partial
     check_used(job.depth, planned.plan)
     files = with_rounding(planned.files, lambda name: folder.tensors[name].dtype, job.dtype)
@@ -140,7 +142,7 @@ def streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> Ch
     found = job.found(plan, room, max(_memory(files, slots), room.optimizer[1] if room.optimizer else 0))
     if job.dry_run:
         return found
-    teacher = reference(folder, job.trial)
+    teacher = teacher or reference(folder, job.trial)
     _prepare(job, plan, slots)
     if write_state is not None:
         try:
@@ -161,7 +163,7 @@ def streamed(job: Job, planned: CheckpointPlan, progress: Progress | None) -> Ch
         planned.config.dtype = job.dtype
     planned.config.save_pretrained(partial)
     complete(partial, folder.path, plan, sums, run=job.state is not None)
-    proof = compare(teacher, open_folder(partial), job.trial, plan.preserves)
+    proof = compare(teacher, open_folder(partial), job.trial, plan.preserves, interface=planned.interface)
     return job.finish(found, require(proof, partial, planned.config))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from net2net.analysis import Size
 from net2net.depth import DepthOptions
+from net2net.errors import GrowthError
 from net2net.huggingface._beside import REQUEST, CheckpointGrowth
 from net2net.huggingface._folder import Folder
 from net2net.huggingface._verify import Trial
@@ -66,6 +69,18 @@ class Job:
     def found(self, plan: Plan, room: Room, memory: int, in_memory: str | None = None) -> CheckpointGrowth:
         """What the caller gets, but for the proof."""
         return CheckpointGrowth(self.target, plan, room.parameters, room.bytes, memory, None, room.optimizer, in_memory)
+
+    @contextlib.contextmanager
+    def begun_anew(self) -> Iterator[None]:
+        """The folder to write to, empty; where something is refused meanwhile, it goes."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        (self.partial / REQUEST).write_text("null\n")  # no request: such a run starts anew
+        try:
+            yield
+        except GrowthError:
+            shutil.rmtree(self.partial)
+            raise
 
     def finish(self, found: CheckpointGrowth, proof: Verification) -> CheckpointGrowth:
         """Say in the folder what was done and measured, and give it its name: it is whole."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,9 +11,9 @@ import torch
 from torch import nn
 
 from net2net.depth import order
-from net2net.errors import CheckpointError, GrowthError, VerificationError
+from net2net.errors import CheckpointError, VerificationError
 from net2net.growth import Growth
-from net2net.huggingface._beside import REQUEST, CheckpointGrowth
+from net2net.huggingface._beside import CheckpointGrowth
 from net2net.huggingface._config import check_saves, new_config
 from net2net.huggingface._depth import check_used
 from net2net.huggingface._folder import Folder
@@ -60,10 +59,7 @@ def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:
     if job.dry_run:
         return found
     partial = job.partial
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / REQUEST).write_text("null\n")  # no request: such a run starts anew
-    try:
+    with job.begun_anew():
         loaded, length = save(
             student,
             partial,
@@ -81,9 +77,6 @@ def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:
                 f"the student doesn't compute the teacher's function on longer texts: relative error "
                 f"{proof.max_relative_error:.1e}, tolerance {proof.tolerance:.0e}. Nothing is written."
             )
-    except GrowthError:
-        shutil.rmtree(partial)
-        raise
     return job.finish(replace(found, bytes=(room.bytes[0], length)), proof)
 
 

@@ -25,19 +25,21 @@ from net2net.huggingface._verify import Trial
 from net2net.operators import plan_between
 from net2net.plan import Plan, TensorPlan, Widening, weakest
 from net2net.pretrained import EpsError, bare_model, eps_changes, set_key, shapes
+from net2net.proof import SAME, Interface
 from net2net.width import WidthOptions, how_of
 
 
 @dataclass(frozen=True)
 class CheckpointPlan:
-    """What will be written: the plan for every tensor of the modules and for every one of the `files`, the config, and
-    the two models without weights."""
+    """What will be written: the plan for every tensor of the modules and for every one of the `files`, the config, the
+    two models without weights, and which inputs and outputs the student has otherwise."""
 
     plan: Plan
     files: Plan
     config: Any
     teacher: nn.Module
     student: nn.Module
+    interface: Interface = SAME
 
 
 def plan_checkpoint(
@@ -70,7 +72,7 @@ def _plan(
     inputs = trial.inputs["given"]
     asked = new_config(folder.config, sizes)
     lists = lists_of_layers(teacher)
-    small = _small(teacher, folder.config, lists)
+    small = small_model(teacher, folder.config, lists)
     with suiting(folder.model_class, inputs, trial.made):
         analysis = analyze(small, inputs)
     found = depends_on_depth(teacher, small, lists)
@@ -132,7 +134,7 @@ def check_files(folder: Folder, teacher: nn.Module) -> None:
             )
 
 
-def _small(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module:
+def small_model(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module:
     try:
         return shallow(model, config, lists)
     except CheckpointError:

@@ -74,7 +74,7 @@ def save_growth(growth: Growth, source: Path, folder: Path, target: Path) -> Che
     """
     models = growth.teacher, growth.student
     before, after = (sum(t.numel() for t in model.parameters()) for model in models)
-    _, length = save(growth.student, folder, source, growth.plan, growth.inputs)
+    _, length = save(growth.student, folder, source, growth.plan, growth.student_inputs)
     lengths = weight_bytes(growth.teacher), length
     reason = "dimensions, modules or blocks are named, no words of its config"
     found = growth.plan, (before, after), lengths, memory(lengths), growth.verification

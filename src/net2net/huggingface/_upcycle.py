@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,8 @@ from torch import nn
 
 from net2net.capture import Inputs
 from net2net.depth import DepthOptions
-from net2net.errors import CheckpointError, GrowthError, NeedsMemory, OptionError
-from net2net.huggingface._beside import REQUEST, CheckpointGrowth, complete
+from net2net.errors import CheckpointError, NeedsMemory, OptionError
+from net2net.huggingface._beside import CheckpointGrowth, complete
 from net2net.huggingface._experts import plan_experts
 from net2net.huggingface._folder import Folder, open_folder
 from net2net.huggingface._grow import Progress, place, require, shard_bytes, streamed
@@ -118,18 +117,12 @@ def _in_memory(job: Job, experts: Experts, routing: str, noise: float, reason: s
     found = job.found(growth.plan, room, memory(room.bytes), reason)
     if job.dry_run:
         return found
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / REQUEST).write_text("null\n")  # no request: such a run starts anew
-    try:
+    with job.begun_anew():
         if routing == "replica":
             loaded = _saved_with_replicas(growth.student, partial, folder, growth.plan, job.max_shard_bytes)
             require(verify(growth.student, loaded, inputs), partial, folder.config)
         else:
             save(growth.student, partial, folder.path, growth.plan, inputs, shard_bytes=job.max_shard_bytes)
-    except GrowthError:
-        shutil.rmtree(partial)
-        raise
     return job.finish(found, growth.verification)
 
 

@@ -23,7 +23,7 @@ from net2net.huggingface._proof import long_inputs
 from net2net.huggingface._stream import streaming_model
 from net2net.plan import Preservation
 from net2net.pretrained import bare_model
-from net2net.proof import Verification, relative_error
+from net2net.proof import SAME, Interface, Verification, relative_error
 
 # Above this many bytes of weights the proof runs in float32.
 FLOAT64_BYTES = 2**30
@@ -134,8 +134,9 @@ def compare(
     trial: Trial,
     promise: Preservation,
     teacher: Folder | None = None,
+    interface: Interface = SAME,
 ) -> Verification:
-    """How far a student is from what its teacher computes.
+    """How far a student is from what its teacher computes, on inputs and outputs that both have (`interface`).
 
     What its dtype rounds is allowed for; also what the `teacher`'s rounds, where either may be made from the other.
 
@@ -143,10 +144,14 @@ def compare(
         StudentMismatchError: it doesn't run on these inputs, or gives other outputs.
     """
     working, errors = ours.dtype, {}
+    moved: dict[str, float] = {}
     try:
         for label, values in ours.values.items():
-            theirs, _ = _outputs(student, trial.inputs[label], (working,))
-            for name, value in values.items():
+            theirs, _ = _outputs(student, interface.of_student_by_name(trial.inputs[label]), (working,))
+            for port in interface.outputs:
+                moved[port.name] = max(port.share(theirs[port.name]) or 0.0, moved.get(port.name, 0.0))
+            theirs = interface.kept(theirs, "forward", of_student=True)
+            for name, value in interface.kept(values, "forward").items():
                 if isinstance(value, torch.Tensor):
                     errors[f"eval/{label}/{name}"] = relative_error(value, theirs[name])
     except (RuntimeError, TypeError, ValueError, KeyError, IndexError) as error:
@@ -158,7 +163,9 @@ def compare(
         f"{label} inputs not compared: the source doesn't run on them"
         for label in trial.inputs.keys() - ours.values.keys()
     )
-    return Verification(errors, tolerance, promise, str(working).removeprefix("torch."), notes=(*trial.notes, *left))
+    shares = tuple(f"new entries of '{n}' get up to {share:.1e} of the probability" for n, share in moved.items())
+    notes = (*trial.notes, *left, *shares)
+    return Verification(errors, tolerance, promise, str(working).removeprefix("torch."), notes=notes)
 
 
 def _outputs(folder: Folder, inputs: Tensors, dtypes: Sequence[torch.dtype]) -> tuple[dict[str, Any], torch.dtype]:

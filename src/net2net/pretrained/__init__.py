@@ -1,6 +1,16 @@
 """What the library knows of transformers' conventions, without importing transformers."""
 
-from net2net.pretrained._config import Changes, Key, bare_model, construct, numbers, sequences, set_key, shapes
+from net2net.pretrained._config import (
+    Changes,
+    Key,
+    bare_model,
+    construct,
+    name_labels,
+    numbers,
+    sequences,
+    set_key,
+    shapes,
+)
 from net2net.pretrained._recognise import (
     function_of,
     has_dynamic_positions,
@@ -42,6 +52,7 @@ __all__ = [
     "is_model_output",
     "is_pretrained",
     "lengths",
+    "name_labels",
     "numbers",
     "per_layer",
     "pretrained_in",

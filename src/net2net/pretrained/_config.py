@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from net2net.errors import CheckpointError
 
 Key = tuple[Any, ...]  # where a number stands in a config: attribute names and list positions
 Changes = dict[Key, Any]
+LABELS = "num_labels"  # a property of configs: setting it as such would forget the labels' names
 
 
 def construct(model_class: Any, config: Any, changes: Changes) -> nn.Module:
@@ -78,7 +79,9 @@ def parameters_on_meta() -> Iterator[None]:
 
 
 def numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
-    """Every number of a config and of the configs inside it, with where it stands."""
+    """Every number of a config and of the configs inside it, with where it stands; how many labels it has, too."""
+    if vars(config).get("id2label"):
+        yield (*key, LABELS), len(config.id2label)
     for name, value in list(vars(config).items()):
         here = (*key, name)
         if name.startswith("_") or isinstance(value, bool):
@@ -91,6 +94,12 @@ def numbers(config: Any, key: Key = ()) -> Iterator[tuple[Key, int | float]]:
                     yield (*here, i), item
         elif hasattr(value, "to_dict") and hasattr(value, "model_type"):
             yield from numbers(value, here)
+
+
+def name_labels(config: Any, names: Sequence[str]) -> None:
+    """Give a config these labels, in this order."""
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: k for k, name in enumerate(names)}
 
 
 def sequences(config: Any, key: Key = ()) -> Iterator[tuple[Key, list[Any]]]:
@@ -111,5 +120,8 @@ def set_key(config: Any, key: Key, value: Any) -> None:
         items = list(getattr(config, path[-1]))
         items[last] = value
         setattr(config, path[-1], items)
+    elif last == LABELS:
+        old = config.id2label or {}
+        name_labels(config, [str(old.get(k, f"LABEL_{k}")) for k in range(value)])
     else:
         setattr(config, last, value)

@@ -73,6 +73,13 @@ class Port:
         shape = [len(new) if d == self.axis else s for d, s in enumerate(result.shape)]
         return result.index_copy_(self.axis, new, _anything(shape, tensor))
 
+    def share(self, logits: torch.Tensor) -> float | None:
+        """The largest part of the probability that new entries of a student's logits get; None if there are none."""
+        new = torch.from_numpy(np.flatnonzero(self.source < 0)).to(logits.device)
+        if self.axis is None or not len(new) or not logits.numel():
+            return None
+        return float(torch.softmax(logits.double(), self.axis).index_select(self.axis, new).sum(self.axis).max())
+
     def kept(self, tensor: torch.Tensor, of_student: bool) -> torch.Tensor:
         """The entries of an output that both have, in the teacher's order."""
         assert self.axis is not None
@@ -117,6 +124,14 @@ class Interface:
     def of_student(self, model: nn.Module, method: str, given: Arguments) -> Arguments:
         """The student's arguments where the teacher's are these."""
         return self._given(model, method, given, lambda port, tensor: port.of_student(tensor))
+
+    def of_student_by_name(self, given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What the student is given, by name, where the teacher is given these tensors by their names."""
+        result = dict(given)
+        for port in self.inputs:
+            if port.name in result:
+                result[port.name] = port.of_student(result[port.name])
+        return result
 
     def kept(self, outputs: Mapping[str, Any], method: str, of_student: bool = False) -> dict[str, Any]:
         """The entries of a method's outputs that teacher and student both have, in the teacher's order."""

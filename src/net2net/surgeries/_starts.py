@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from net2net.capture import Example, named_outputs, silent, steady
 from net2net.errors import OptionError
 from net2net.plan import Fresh
-from net2net.proof import output_name
+from net2net.proof import Port, output_name
 from net2net.surgeries._ports import Wish
 
 # So much of the probability new logits may get on the example inputs, all together, where they begin at "never".
@@ -30,13 +31,16 @@ class Start:
     copied: int | None = None
 
 
-def start_of(wish: Wish, hidden: bool, outputs: list[dict[str, torch.Tensor]]) -> Start:
+Given = list[dict[str, torch.Tensor]]  # what a network gives back for each example, by name
+
+
+def start_of(wish: Wish, hidden: bool, given: Callable[[], Given]) -> Start:
     """How the new places of a wish begin.
 
     Args:
         wish: at an output, or at an input of tokens.
         hidden: whether the places are units that the network makes and reads again: a state.
-        outputs: what the teacher gives back, for each example.
+        given: gives what the teacher gives back, for each example.
 
     Raises:
         OptionError: nothing is said of an output, or what is said has no meaning here.
@@ -59,7 +63,7 @@ def start_of(wish: Wish, hidden: bool, outputs: list[dict[str, torch.Tensor]]) -
         return Start(f"at {chosen:g}", bias=float(chosen))
     if chosen in ("zero", "mean", "random"):
         return Start(chosen, chosen)  # type: ignore[arg-type]  # as above
-    numbers = [given[wish.name].double() for given in outputs if wish.name in given]
+    numbers = [found[wish.name].double() for found in given() if wish.name in found]
     if not numbers or any(not n.isfinite().all() for n in numbers):
         raise OptionError(f"{wish.what} is not finite on the example inputs; say start= as a number.")
     if chosen == "lowest":
@@ -87,7 +91,7 @@ def _default(wish: Wish) -> str:
 
 
 @silent()
-def outputs_on(model: nn.Module, examples: tuple[Example, ...]) -> list[dict[str, torch.Tensor]]:
+def outputs_on(model: nn.Module, examples: tuple[Example, ...]) -> Given:
     """What a network gives back for each example, in eval mode."""
     modes = {module: module.training for module in model.modules()}
     devices = list({p.device for p in model.parameters() if p.device.type == "cuda"})
@@ -106,17 +110,7 @@ def outputs_on(model: nn.Module, examples: tuple[Example, ...]) -> list[dict[str
     return found
 
 
-def moved(wish: Wish, outputs: list[dict[str, torch.Tensor]]) -> float | None:
+def moved(port: Port, outputs: Given) -> float | None:
     """The largest part of the probability that new logits get: of what the student gives back for each example."""
-    new = torch.from_numpy(wish.places.new)
-    shares = [
-        float(
-            torch.softmax(given[wish.name].double(), wish.axis or 0)
-            .index_select(wish.axis or 0, new)
-            .sum(wish.axis)
-            .max()
-        )
-        for given in outputs
-        if wish.name in given and len(new)
-    ]
-    return max(shares, default=None)
+    shares = [port.share(given[port.name]) for given in outputs if port.name in given]
+    return max((share for share in shares if share is not None), default=None)

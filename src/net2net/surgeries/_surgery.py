@@ -6,26 +6,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
-from net2net.analysis import Analysis, Request, analyze_modes, with_notes
+from net2net.analysis import Analysis, Request, with_notes
 from net2net.apply import grow_state
-from net2net.axes import Atom, Opened
-from net2net.capture import Example, Graph, Inputs, Methods, examples_of, require_teacher, unobserved, with_inputs
+from net2net.axes import Atom
+from net2net.capture import Example, Inputs, Methods, examples_of, require_teacher, unobserved
 from net2net.depth import Where
-from net2net.errors import FixedDimensionError, GrowthError, OptionError, StudentMismatchError
+from net2net.errors import GrowthError, OptionError, StudentMismatchError
 from net2net.growth import Growth, compiled_alike, known_of_units, proved, require_tensors, state_of
 from net2net.operators import Made, WidthDesigner, grow, replays, told
 from net2net.plan import Plan, check_seed
-from net2net.proof import Interface, Port
 from net2net.student import NewSizes, Trial, fill, initial_values
 from net2net.surgeries._change import Surgery
+from net2net.surgeries._design import Design, analysed, designed, interface_of, require_constants
 from net2net.surgeries._features import Features as Features
-from net2net.surgeries._plan import Changed, changed_axes, surgery_plan
-from net2net.surgeries._ports import Wanted, Wish, opened, wishes
-from net2net.surgeries._starts import moved, outputs_on, start_of
+from net2net.surgeries._plan import Changed, changed_axes
+from net2net.surgeries._ports import Wanted, Wish
+from net2net.surgeries._starts import moved, outputs_on
 from net2net.width import WidthOptions, compensate
 
 
@@ -71,7 +69,7 @@ def surgery(
         constants that go into biases are this library's.
 
     Example:
-        >>> import net2net
+        >>> import torch, net2net
         >>> policy = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2))
         >>> growth = surgery(
         ...     policy, torch.randn(5, 2),
@@ -99,93 +97,20 @@ def surgery(
 
 def _operated(model: nn.Module, examples: tuple[Example, ...], features: Wanted, outputs: Wanted, seed: int) -> Made:
     """What a surgery makes of a network, before its proof."""
-    analysis, wished = _analysed(model, examples, features, outputs)
-    _require_constants(model, examples, wished)
-    refusal: GrowthError | None = None
-    for later in (False, True):  # new places between two parts of an axis may belong to either
-        try:
-            changed = changed_axes(analysis, wished, later)
-            _begin(model, examples, changed)
-            plan = surgery_plan(analysis, changed, wished, seed)
-            return _measured(
-                _made(with_notes(plan, analysis), model, analysis, changed, wished), wished, model, examples
-            )
-        except OptionError:
-            raise
-        except GrowthError as error:
-            refusal = refusal or error
-    assert refusal is not None
-    raise refusal
 
+    def made(design: Design) -> Made:
+        plan = with_notes(design.plan, design.analysis)
+        found = _made(plan, model, design.analysis, design.changed, design.wished)
+        return _measured(found, model, examples)
 
-def _analysed(
-    model: nn.Module, examples: tuple[Example, ...], features: Wanted, outputs: Wanted
-) -> tuple[Analysis, list[Wish]]:
-    """The axes of a network whose inputs and outputs are open where the wishes say so."""
-    wished: list[Wish] = []
-
-    def opening(examples: tuple[Example, ...], graph: Graph) -> Opened:
-        wished[:] = wishes(model, examples, graph, features, outputs)
-        return opened(wished)
-
-    return analyze_modes(model, examples, opening), wished
-
-
-def _begin(model: nn.Module, examples: tuple[Example, ...], changed: Mapping[Atom, Changed]) -> None:
-    """Say how new places begin, where that is not decided by exactness."""
-    given: list[dict[str, torch.Tensor]] | None = None
-    for change in changed.values():
-        at_output = [w for w in change.wishes if w.side == "output"]
-        tokens = [w for w in change.wishes if w.axis is None]
-        if not (change.source < 0).any() or not (at_output or tokens):
-            continue
-        given = outputs_on(model, examples) if given is None else given
-        hidden = any(w.side == "input" and w.axis is not None for w in change.wishes)
-        # A table that is a head too begins as what it gives: its rows for new tokens are read by nobody so far.
-        change.starts = {w: start_of(w, hidden, given) for w in at_output or tokens}
-
-
-def _require_constants(model: nn.Module, examples: tuple[Example, ...], wished: list[Wish]) -> None:
-    """Raise if a feature that goes isn't the constant that it is said to be, in some example.
-
-    Raises:
-        FixedDimensionError: it is live.
-    """
-    by_name = {w.name: w for w in wished if w.side == "input" and len(w.places.gone)}
-
-    def seen(name: str, tensor: torch.Tensor) -> torch.Tensor:
-        if name in by_name:
-            _require_constant(by_name[name], tensor)
-        return tensor
-
-    for example in examples:
-        with_inputs(getattr(model, example.method), example.args, example.kwargs, seen)
-
-
-def _require_constant(wish: Wish, tensor: torch.Tensor) -> None:
-    old = wish.features.old
-    for place in wish.places.gone:
-        name = old[place % len(old)]
-        if wish.axis is None:
-            if bool((tensor == int(place)).any()):
-                raise FixedDimensionError(f"the token '{name}' goes, and the example inputs have it: {wish.what}.")
-            continue
-        constant, here = float(wish.places.constants[place]), tensor.select(wish.axis, int(place)).double()
-        if not np.isnan(constant) and not torch.allclose(here, torch.full_like(here, constant), rtol=1e-6, atol=1e-12):
-            raise FixedDimensionError(
-                f"'{name}' of {wish.what} is live: it goes from {float(here.min()):.4g} to {float(here.max()):.4g} in "
-                f"the example inputs and is said to be {constant:g}. Removing it would change the function; feed it "
-                "the constant first, and train on that."
-            )
+    return designed(model, examples, features, outputs, seed, made, lambda: outputs_on(model, examples))
 
 
 def _made(
     plan: Plan, model: nn.Module, analysis: Analysis, changed: Mapping[Atom, Changed], wished: list[Wish]
 ) -> Made:
     """The student of a plan, and what its proof has to know."""
-    interface = Interface(
-        tuple(_port(w) for w in wished if w.side == "input"), tuple(_port(w) for w in wished if w.side == "output")
-    )
+    interface = interface_of(wished)
     sizes = NewSizes(analysis.sites, {atom: len(c.source) for atom, c in changed.items()})
     given = interface.examples(model, analysis.examples)
     trial = Trial(model, analysis.sites.inference.graph, analysis.examples, given)
@@ -205,14 +130,9 @@ def _made(
     return Made(student, plan, replace(known, units=units, interface=interface))
 
 
-def _port(wish: Wish) -> Port:
-    places = wish.places
-    return Port(wish.name, wish.axis, places.source, places.before, np.nan_to_num(places.constants))
-
-
-def _measured(made: Made, wished: list[Wish], model: nn.Module, examples: tuple[Example, ...]) -> Made:
+def _measured(made: Made, model: nn.Module, examples: tuple[Example, ...]) -> Made:
     """The same, with the probability that new logits get in the plan."""
-    named = {w.name: w for w in wished if w.side == "output"}
+    named = {port.name: port for port in made.known.interface.outputs}
     starts = [c.start or "" for c in made.plan.changes if isinstance(c, Surgery)]
     if not any(start.startswith("never") for start in starts):
         return made
@@ -242,13 +162,13 @@ def operated_along(plan: Plan, model: nn.Module, examples: tuple[Example, ...]) 
     features: Wanted = {c.name: c.features for c in changes if c.side == "input"}
     outputs: Wanted = {c.name: c.features for c in changes if c.side == "output"}
     try:
-        analysis, wished = _analysed(model, examples, features, outputs)
+        analysis, wished = analysed(model, examples, features, outputs)
     except GrowthError as error:
         raise StudentMismatchError(
             f"the plan isn't one for {type(model).__name__}: {error} A plan is replayed on networks of the shapes that "
             "it was made for."
         ) from error
-    _require_constants(model, examples, wished)
+    require_constants(model, examples, wished)
     for later in (False, True):
         changed = changed_axes(analysis, wished, later)
         sizes = {name: value.shape for name, value in analysis.sites.inference.graph.state.items()}
