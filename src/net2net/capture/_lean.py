@@ -15,7 +15,7 @@ except ImportError:  # a private name: without it export only takes longer
 
 @contextlib.contextmanager
 def lean_tracing() -> Iterator[None]:
-    """Let `torch.export` make the graph only. Its passes write Python code for every graph module some twenty times, and
+    """Let `torch.export` make the graph only. Its passes write Python code for every graph module many times, and
     look up the source lines of every operation: 45 percent of its time, for nothing that is read from the graph."""
     before = getattr(fx.config, "do_not_emit_stack_traces", None)
     if before is None:  # an older torch
