@@ -10,7 +10,7 @@ from torch import fx
 try:
     from torch.fx._lazy_graph_module import _use_lazy_graph_module as _code_on_demand
 except ImportError:  # a private name: without it export only takes longer
-    from contextlib import nullcontext as _code_on_demand
+    from contextlib import nullcontext as _code_on_demand  # type: ignore[assignment]  # called alike
 
 
 @contextlib.contextmanager
