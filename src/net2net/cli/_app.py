@@ -13,6 +13,7 @@ from net2net._version import __version__
 from net2net.analysis import analyze as analyze_model
 from net2net.cli import _render as render
 from net2net.cli._checkpoint import grow_folder, words_of_config
+from net2net.cli._explore import explore
 from net2net.cli._grow import grow_model
 from net2net.cli._reproduce import reproduce
 from net2net.cli._request import requested
@@ -264,6 +265,7 @@ def demo(
         render.say(f"open {output / 'report.html'}")
 
 
+app.command()(explore)
 app.command()(upcycle)
 app.command()(surgery)
 app.command()(log)

@@ -84,12 +84,12 @@ def _python(source: str, specs: list[str] | None, weights: Path | None, seed: in
         if is_grown(source):
             raise _bad(f"{source} holds weights and a plan, but no class: docs/loading.md says how a factory loads it.")
         raise _bad(f"{source!r} is neither FILE.py:FACTORY nor a folder with a config.json.")
-    module = _module(place)
+    module = module_of(place)
     factory = getattr(module, name, None)
     if not callable(factory):
         raise _bad(f"{place} has no function or class {name!r}.")
     torch.manual_seed(seed)
-    model = _call(factory, source)
+    model = called(factory, source)
     if not isinstance(model, nn.Module):
         raise _bad(f"{source} returned a {type(model).__name__}, not a torch.nn.Module.")
     if weights:
@@ -105,13 +105,13 @@ def _python(source: str, specs: list[str] | None, weights: Path | None, seed: in
                 param_hint="--input",
             )
         torch.manual_seed(seed)
-        made: Inputs = _call(maker, f"{place}:example_inputs")
+        made: Inputs = called(maker, f"{place}:example_inputs")
         return made
 
     return Source(model, inputs)
 
 
-def _module(place: str) -> ModuleType:
+def module_of(place: str) -> ModuleType:
     """The module of a file, whose folder can be imported from as if it had been run, or of a dotted name."""
     if not place.endswith(".py"):
         sys.path.insert(0, os.getcwd())
@@ -133,7 +133,7 @@ def _module(place: str) -> ModuleType:
     return module
 
 
-def _call(function: Callable[..., Any], name: str) -> Any:
+def called(function: Callable[..., Any], name: str) -> Any:
     try:
         inspect.signature(function).bind()
     except TypeError as error:

@@ -7,8 +7,8 @@ import copy
 import statistics
 import time
 import weakref
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -16,10 +16,10 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from net2net.capture import Inputs, examples_of, named_outputs
 from net2net.errors import OptionError
+from net2net.training import counting
 
 _RUNS = 5
 
@@ -42,22 +42,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a network of the search may cost, as in `Cost`; None for no limit.
-
-    Example:
-        >>> Limits(parameters=1_000_000, latency=0.02)
-        Limits(parameters=1000000, flops=None, memory=None, latency=0.02)
-    """
+    """The most that a network of the search may cost, as in `Cost`; None for no limit."""
 
     parameters: float | None = None
     flops: float | None = None
     memory: float | None = None
     latency: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, most in asdict(self).items():
-            if most is not None and not most > 0:
-                raise OptionError(f"Limits({name}={most!r}) allows nothing; give a number above 0, or None.")
 
     def exceeded_by(self, cost: Cost) -> str:
         """Which limit a network is beyond, in words; empty where it keeps all."""
@@ -66,6 +56,25 @@ class Limits:
             if most is not None and has > most:
                 return f"{field.name}: {has:.4g}, and the limit is {most:.4g}"
         return ""
+
+
+def limits_of(wanted: Mapping[str, float]) -> Limits:
+    """The limits that a user means.
+
+    Raises:
+        OptionError: there is none of that name, or it allows nothing.
+
+    Example:
+        >>> limits_of({"parameters": 1_000_000, "latency": 0.02})
+        Limits(parameters=1000000, flops=None, memory=None, latency=0.02)
+    """
+    known = [field.name for field in fields(Limits)]
+    for name, most in wanted.items():
+        if name not in known:
+            raise OptionError(f"there is no limit {name!r}; use one of {', '.join(known)}.")
+        if isinstance(most, bool) or not isinstance(most, (int, float)) or not most > 0:
+            raise OptionError(f"limits: {name}={most!r} allows nothing; give a number above 0.")
+    return Limits(**wanted)
 
 
 def cost_of(model: nn.Module, optimizer: Optimizer, inputs: Inputs) -> Cost:
@@ -85,12 +94,12 @@ def cost_of(model: nn.Module, optimizer: Optimizer, inputs: Inputs) -> Cost:
 
     with torch.random.fork_rng(devices):
         model.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as forward:
+        with torch.no_grad(), counting() as forward:
             run()
         with torch.no_grad():
             seconds = [_seconds(run, bool(devices)) for _ in range(_RUNS)]
         model.train()
-        with torch.enable_grad(), FlopCounterMode(display=False) as both:
+        with torch.enable_grad(), counting() as both:
             step()
         optimizer.step()  # makes its state
         with torch.enable_grad(), _Peak() as peak:

@@ -11,8 +11,9 @@ from torch import nn
 from torch.optim import Optimizer
 
 from net2net.errors import GrowthError
+from net2net.exploration._baselines import Baseline, baselines, run_baselines
 from net2net.exploration._search import Search
-from net2net.exploration._tried import Tried, front, lineage
+from net2net.exploration._tried import Tried, front, grown_in_words, lineage
 from net2net.plan import Plan
 from net2net.report import table
 
@@ -88,6 +89,28 @@ class Exploration:
         folder = search.models.folder / trial.model
         return Best(trial, growths, found.model, found.optimizer, found.plan, trial.score, folder)
 
+    @property
+    def baselines(self) -> tuple[Baseline, ...]:
+        """What networks scored that trained as long as the best trials without growing: see `run_baselines`."""
+        return baselines(self.search)
+
+    def run_baselines(self, best: int = 1, *, teacher_compute: float = 0.0) -> tuple[Baseline, ...]:
+        """Train what the best trials are to be compared with, by the same loop and for as many operations.
+
+        For each: a twin with random weights, and the teacher, which trains on without growing. What has been run
+        already isn't run again.
+
+        Args:
+            best: how many of the best trials.
+            teacher_compute: floating-point operations that the teacher's own training took, which random twins get on
+                top; 0 where a teacher is there anyway.
+
+        Returns:
+            All baselines.
+        """
+        run_baselines(self.search, best, teacher_compute)
+        return self.baselines
+
     def __str__(self) -> str:
         rows = [
             [
@@ -102,14 +125,3 @@ class Exploration:
             for t in self.trials
         ]
         return table(["trial", "of", "grown", "score", "parameters", "FLOPs", ""], rows, right=(0, 1, 3, 4, 5))
-
-
-def grown_in_words(trial: Tried) -> str:
-    """What a trial grew of its parent."""
-    parts = [
-        f"{name} to {value}" if kind == "sizes" else f"{name} +{value}"
-        for growth in trial.growths
-        for kind, request in growth.items()
-        for name, value in request.items()
-    ]
-    return ", ".join(parts[:3]) + (f", {len(parts) - 3} more" if len(parts) > 3 else "") if parts else "nothing"

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from net2net.analysis import analyze
 from net2net.capture import Inputs, require_teacher
 from net2net.errors import FixedDimensionError, OptionError, require_kind
-from net2net.exploration._cost import Limits, cost_of
+from net2net.exploration._cost import cost_of, limits_of
 from net2net.exploration._exploration import Exploration
 from net2net.exploration._grown import Grown
 from net2net.exploration._models import Models
@@ -43,7 +43,7 @@ def explore(
     storage: Any = None,
     direction: str = "minimize",
     objectives: tuple[str, ...] = ("score",),
-    limits: Limits | None = None,
+    limits: Mapping[str, float] | None = None,
     optimizer: Optimizer | None = None,
     folder: Path | str = "exploration",
     name: str = "growths",
@@ -75,7 +75,8 @@ def explore(
         direction: "minimize" or "maximize" the score.
         objectives: ("score",), or ("score", "flops") for the best scores at every size: parents are then those of the
             front, and nothing is pruned, which Optuna knows for one objective only.
-        limits: what no network may exceed; one that does is not trained.
+        limits: the most that a network may have of "parameters", "flops" (for a sample), "memory" (bytes in a training
+            step on the inputs) and "latency" (seconds of a forward pass on them). One that has more isn't trained.
         optimizer: the one that trains the teacher, whose options every trial starts with; by default an AdamW.
         folder: gets the networks, each by the hash of what it holds.
         name: of the study in its storage.
@@ -122,7 +123,8 @@ def explore(
         raise FixedDimensionError("nothing of this network can grow: print(net2net.analyze(...)) says why.")
     root = _root(teacher, optimizer, knobs)
     cost = cost_of(root.model, root.optimizer, inputs)
-    beyond = (limits or Limits()).exceeded_by(cost)
+    most = limits_of(limits or {})
+    beyond = most.exceeded_by(cost)
     if beyond:
         raise OptionError(f"the teacher itself is beyond the limits: {beyond}.")
     if storage is None:
@@ -139,7 +141,7 @@ def explore(
             load_if_exists=True,
         )
     search = Search(
-        study, train, inputs, knobs, analysis, Models(root, inputs, folder / "models"), limits or Limits(), cost,
+        study, train, inputs, knobs, analysis, Models(root, inputs, folder / "models"), most, cost,
         sign, inherit, keep, ramp, seed,
     )  # fmt: skip
     holder.append(search)

@@ -97,3 +97,14 @@ def front(trials: Iterable[Tried], sign: int) -> tuple[Tried, ...]:
         if not best or sign * (one.score or 0.0) < sign * (best[-1].score or 0.0):
             best.append(one)
     return tuple(best)
+
+
+def grown_in_words(trial: Tried) -> str:
+    """What a trial grew of its parent."""
+    parts = [
+        f"{name} to {value}" if kind == "sizes" else f"{name} +{value}"
+        for growth in trial.growths
+        for kind, request in growth.items()
+        for name, value in request.items()
+    ]
+    return ", ".join(parts[:3]) + (f", {len(parts) - 3} more" if len(parts) > 3 else "") if parts else "nothing"

@@ -46,7 +46,7 @@ def work(search: Search, trials: int, progress: Progress | None = None) -> None:
     refusals = 0
     with quiet():
         while True:
-            take_back(search)
+            take_back(search.study)
             found = search.trials()
             done = sum(t.counts for t in found)
             if progress is not None:
@@ -70,9 +70,8 @@ def _started(search: Search, found: Sequence[Tried]) -> list[Tried]:
     return [t for t in found if t.number not in waiting]
 
 
-def take_back(search: Search) -> None:
+def take_back(study: Any) -> None:
     """Have the trials of killed workers run again: of this machine at once, of others when their heartbeat is old."""
-    study = search.study
     trials = study.get_trials(deepcopy=False)
     for trial in trials:
         if trial.state.name == "RUNNING" and _is_gone(trial.user_attrs.get("worker", "")):
