@@ -4,9 +4,9 @@ from net2net.student._attributes import Setting, numbers_in, settings_of
 from net2net.student._compare import ChangedNumber, Mismatch, compare, operations
 from net2net.student._deeper import PlaceError, draft_deeper
 from net2net.student._draft import Blueprint, changed_buffers, draft, fill
+from net2net.student._edited import Skeleton
 from net2net.student._fit import MAX_DRAFTS, Fit, Verdict
 from net2net.student._initial import initial_values
-from net2net.student._restructure import Skeleton
 from net2net.student._sizes import NewSizes
 from net2net.student._trial import Trial
 

@@ -14,8 +14,9 @@ from net2net.errors import CouplingError
 from net2net.plan import TensorPlan
 from net2net.pretrained import ABOUT_LAYERS, Changes, Search, lengths, numbers, per_layer, pretrained_in, shapes
 from net2net.student._draft import adopt
+from net2net.student._edited import Skeleton
 from net2net.student._numbers import even_rates, own_numbers
-from net2net.student._restructure import Skeleton, restructure
+from net2net.student._restructure import restructure
 
 _MAX_DRAFTS = 8
 Setting = tuple[str, str, Any]  # module path, attribute, value
