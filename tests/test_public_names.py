@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 import net2net
-from net2net import huggingface, training
+from net2net import huggingface, rl, training
 
 STORED = Path(__file__).parent / "public_names.json"
-NAMESPACES = (net2net, training, huggingface)
+NAMESPACES = (net2net, training, huggingface, rl)
 # Classes that users construct; of all others the library makes the instances.
 MADE_BY_USERS = (
     net2net.NoiseSpec,
