@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from net2net.experiments import Summary
 
 
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="wider, deeper or explore (the paper's), or language.")],
+    experiment: Annotated[str, typer.Argument(help="wider, deeper or explore (the paper's), language, or late-depth.")],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -52,6 +53,12 @@ def reproduce(
 
     folder = output or Path("reproduced") / experiment
     workers = workers or (1 if device != "cpu" else os.cpu_count() or 1)
+    if experiment in experiments.STUDIES:
+        order = experiments.Order(folder, data, tuple(range(seed + 1, seed + 1 + seeds)), budget, steps, device)
+        with _progress(experiment) as tell:
+            outcome = experiments.STUDIES[experiment](replace(order, progress=tell))
+        typer.echo(json.dumps(outcome.as_json(), indent=2, allow_nan=False) if as_json else outcome.text())
+        return
     with _progress(experiment) as tell:
         results = experiments.reproduce(
             experiment,

@@ -1,4 +1,4 @@
-"""Experiments that compare ways to make a network bigger: those of the Net2Net paper, and one on language."""
+"""Experiments that compare ways to make a network bigger: the Net2Net paper's, language, late growth."""
 
 from net2net.experiments._experiment import Arm, Experiment, Group
 from net2net.experiments._findings import findings
@@ -10,6 +10,7 @@ from net2net.experiments._report import write_report
 from net2net.experiments._reproduce import reproduce
 from net2net.experiments._results import Header, Point, Results, Run, read
 from net2net.experiments._runner import carry_out
+from net2net.experiments._studies import STUDIES, Order, Outcome
 from net2net.experiments._summary import Summary, summarise
 from net2net.experiments._tables import cells
 from net2net.experiments._tasks import ImageTask, Task, TextTask
@@ -18,6 +19,7 @@ from net2net.experiments._text import TextData, load_text
 __all__ = [
     "RECIPES",
     "SIZES",
+    "STUDIES",
     "Arm",
     "Examples",
     "Experiment",
@@ -29,6 +31,8 @@ __all__ = [
     "InceptionShape",
     "Language",
     "LanguageShape",
+    "Order",
+    "Outcome",
     "Point",
     "Results",
     "Run",

@@ -13,6 +13,7 @@ from net2net.experiments._images import ImageData, load_images
 from net2net.experiments._recipes import RECIPES, SIZES, Size
 from net2net.experiments._results import Results
 from net2net.experiments._runner import Progress, carry_out
+from net2net.experiments._studies import STUDIES
 from net2net.experiments._tasks import ImageTask, Task, TextTask
 from net2net.experiments._text import TextData, load_text
 
@@ -61,7 +62,7 @@ def reproduce(
     """
     size = _size(budget, steps)
     if experiment not in RECIPES:
-        raise OptionError(f"there is no experiment {experiment!r}; use one of {', '.join(RECIPES)}.")
+        raise OptionError(f"there is no experiment {experiment!r}; use one of {', '.join([*RECIPES, *STUDIES])}.")
     if seeds < 1 or workers < 1:
         raise OptionError(f"seeds={seeds} and workers={workers} must be at least 1.")
     if device != "cpu" and not torch.cuda.is_available():

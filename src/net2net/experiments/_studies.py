@@ -1,0 +1,65 @@
+"""Experiments with a harness of their own, by name: what `net2net reproduce` runs beside those of the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from net2net.errors import OptionError
+from net2net.experiments._frontier import study
+from net2net.experiments._frontier_report import write_frontier
+from net2net.experiments._late import SCALES, late_depth
+
+
+@dataclass(frozen=True)
+class Order:
+    """What somebody asks of an experiment: the options of `net2net reproduce`.
+
+    Attributes:
+        folder: for results and report; an interrupted experiment goes on there.
+        data: a file or folder, or None for what comes along.
+        seeds: of the reported runs.
+        budget: the size of everything.
+        steps: instead of those of the budget.
+        device: "cpu" or "cuda".
+        progress: is called with what is done and what there is in all.
+    """
+
+    folder: Path
+    data: Path | None = None
+    seeds: tuple[int, ...] = (1, 2, 3)
+    budget: str = "cpu"
+    steps: int | None = None
+    device: str = "cpu"
+    progress: Callable[[float, float], None] | None = None
+
+
+class Outcome(Protocol):
+    """What an experiment found; its report is in the folder."""
+
+    def text(self) -> str:
+        """For a terminal."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+
+
+def _late_depth(order: Order) -> Outcome:
+    if order.budget not in SCALES:
+        raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(SCALES)}.")
+    found = study(
+        late_depth(SCALES[order.budget]),
+        order.folder,
+        order.data,
+        seeds=order.seeds,
+        steps=order.steps,
+        device=order.device,
+        progress=order.progress,
+    )
+    return write_frontier(found, order.folder)
+
+
+# A new experiment with a harness of its own is a function and its name here.
+STUDIES: Mapping[str, Callable[[Order], Outcome]] = {"late-depth": _late_depth}
