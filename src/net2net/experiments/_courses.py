@@ -19,7 +19,7 @@ class Stage:
     Attributes:
         after: the part of the steps that is finished then.
         growth: the arguments of `net2net.grow`.
-        state: what the optimizer goes on with: "carried", "new reset" (zeros for what is new, instead of what the library
+        state: what the optimizer goes on with: "carried", "new reset" (zeros for what is new, not what the library
             sets) or "reset" (zeros for all).
         again: the learning rate of all parameters rises once more, over the ramp.
     """
