@@ -11,7 +11,7 @@ import pytest
 
 from net2net.errors import OptionError
 from net2net.experiments import STUDIES, LanguageShape, Order, TextTask, load_text
-from net2net.experiments._carry import Bench, carry, factor
+from net2net.experiments._carry import Bench, carry
 from net2net.experiments._courses import Course, Ended, Stage, keep, kept
 from net2net.experiments._frontier import frontier, hull, study
 from net2net.experiments._frontier_report import FrontierReport, markdown, sentences
@@ -129,8 +129,3 @@ def test_the_report_of_an_experiment(tmp_path: Path) -> None:
     assert (tmp_path / "frontier.svg").read_text().startswith("<svg") and (tmp_path / "table.md").exists()
     with pytest.raises(OptionError, match="no budget 'huge'; use one of smoke, cpu"):
         STUDIES["late-depth"](replace(order, budget="huge"))
-
-
-def test_the_rate_rises_stays_and_falls() -> None:
-    rates = [factor(step, 1200) for step in range(1200)]
-    assert rates[0] == 1 / 50 and set(rates[49:960]) == {1.0} and math.isclose(rates[-1], 1 / 240)

@@ -18,9 +18,8 @@ from net2net.experiments._tasks import TextTask, examples
 from net2net.experiments._training import cross_entropy, flops_of_step
 from net2net.growth import Growth
 from net2net.operators import grow
+from net2net.training import RAMP, warm_up_stable_decay
 
-# Parts of the steps of a run: the rise of the rate at its start and after a growth, and its fall.
-RISE, RAMP, DECAY = 1 / 24, 1 / 40, 1 / 5
 _CLIP, _PARTS, _POINTS = 1.0, 256, 40
 
 
@@ -75,7 +74,7 @@ def carry(
             since = 0 if stages[step].again else steps
         model.train()
         for group in optimizer.param_groups:
-            group["lr"] = rate * factor(step, steps) * min(1.0, (since + 1) / ramp)
+            group["lr"] = rate * warm_up_stable_decay(step, steps) * min(1.0, (since + 1) / ramp)
         loss = cross_entropy(model(x.to(device)), y.to(device))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
@@ -93,16 +92,6 @@ def carry(
     return Ended(
         course.key, rate, seed, steps, flops, choice, score, seconds, wall, growing, size, tuple(jumps), tuple(curve)
     )  # fmt: skip
-
-
-def factor(step: int, steps: int) -> float:
-    """The rate at a step, from 0, relative to its peak.
-
-    Example:
-        >>> [round(factor(step, 240), 2) for step in (0, 9, 100, 191, 216, 239)]
-        [0.1, 1.0, 1.0, 1.0, 0.5, 0.02]
-    """
-    return min(1.0, (step + 1) / max(1, round(RISE * steps)), (steps - step) / max(1, round(DECAY * steps)))
 
 
 def _grown(model: nn.Module, stage: Stage, task: TextTask, seed: int) -> Growth:

@@ -6,13 +6,16 @@ from net2net.training._anneal import Anneal
 from net2net.training._batches import random_order, shifted
 from net2net.training._flops import counting, flops_of
 from net2net.training._lightning import lightning_callback
+from net2net.training._recipe import RAMP, Recipe, recipe, warm_up_stable_decay
 from net2net.training._schedule import GrowthSchedule, Training
 from net2net.training._suggest import Suggestions, Trial, suggest
 from net2net.training._trainer import newest_checkpoint, trainer_callback
 
 __all__ = [
+    "RAMP",
     "Anneal",
     "GrowthSchedule",
+    "Recipe",
     "Suggestions",
     "Training",
     "Trial",
@@ -23,8 +26,10 @@ __all__ = [
     "newest_checkpoint",
     "ramp",
     "random_order",
+    "recipe",
     "resume_ramp",
     "shifted",
     "suggest",
     "trainer_callback",
+    "warm_up_stable_decay",
 ]
