@@ -197,6 +197,7 @@ def _place(model: nn.Module, first: int) -> Any:
             raise OptionError(
                 f"where are the blocks? The network {there}; give recipe(..., where='path.of.the.blocks')."
             )
-        return found[0]
+        place: str = found[0]
+        return place
 
     return find
