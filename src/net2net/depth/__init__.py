@@ -5,9 +5,11 @@ from net2net.depth._edits import BlockEdit, Change, LayerEdit, block_edit
 from net2net.depth._layers import Kernel, LayerPlace, find_layers, kernels_of
 from net2net.depth._options import DepthOptions
 from net2net.depth._order import INITS, NOT_PRESERVING, POSITIONS, PRESERVING, Order, Positions, order
+from net2net.depth._periods import orders
 from net2net.depth._places import DepthPlace, find_places
 from net2net.depth._request import Depth, Wanted, Where, resolve_where
-from net2net.depth._stacks import Stack, find_stacks
+from net2net.depth._stack import Stack
+from net2net.depth._stacks import find_stacks
 
 __all__ = [
     "INITS",
@@ -34,5 +36,6 @@ __all__ = [
     "find_stacks",
     "kernels_of",
     "order",
+    "orders",
     "resolve_where",
 ]

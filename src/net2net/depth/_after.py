@@ -12,7 +12,7 @@ from torch import nn
 from net2net.axes import Flow, base_name, flow_of
 from net2net.capture import Node, Value
 from net2net.depth._activations import Function, acts_on_numbers, as_module, operation
-from net2net.depth._stacks import Regions
+from net2net.depth._regions import Regions
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from net2net.capture import Node
 from net2net.depth._identity import identity_rule
 from net2net.depth._layers import LayerPlace
 from net2net.depth._order import Order, promise
-from net2net.depth._stacks import Stack
+from net2net.depth._stack import Stack
 from net2net.errors import FixedDimensionError
 from net2net.plan import Deepening, Fill, TensorPlan
 from net2net.sites import NotPossible

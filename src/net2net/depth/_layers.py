@@ -16,7 +16,8 @@ from net2net.axes import Flow, Inference, base_name, flow_of
 from net2net.capture import VIEWS, Node, Value, shown
 from net2net.depth._activations import is_idempotent, odd_slope
 from net2net.depth._after import Activation, activation_module
-from net2net.depth._stacks import Regions, shared_modules
+from net2net.depth._regions import Regions
+from net2net.depth._stacks import shared_modules
 
 _MAXIMA = ("aten.amax", "aten.max")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from net2net.depth._layers import Kernel
-from net2net.depth._order import INITS, PRESERVING, Positions
+from net2net.depth._order import INITS, Positions
 from net2net.errors import OptionError
 from net2net.plan import check_seed
 
@@ -23,8 +23,3 @@ class DepthOptions:
         if self.init not in INITS:
             raise OptionError(f"init={self.init!r} is not known; use one of {', '.join(INITS)}.")
         check_seed(self.seed)
-
-    def appended(self) -> DepthOptions | None:
-        """The same with new blocks after all others, so that none gets another place; None where that was not left
-        open."""
-        return replace(self, positions="append") if self.positions is None and self.init in PRESERVING else None

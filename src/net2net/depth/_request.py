@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from net2net.capture import shown
 from net2net.depth._layers import LayerPlace
 from net2net.depth._order import Positions
-from net2net.depth._stacks import Stack
+from net2net.depth._stack import Stack
 from net2net.errors import OptionError, SizeError, UnknownNameError
 
 Depth = int | float | str | Sequence[int]

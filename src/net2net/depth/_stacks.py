@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
 from torch import nn
@@ -13,58 +12,10 @@ from net2net.axes import Inference, Term, resolve
 from net2net.capture import Value, shown
 from net2net.depth._block import Block
 from net2net.depth._identity import identity_rule
+from net2net.depth._joined import joined
+from net2net.depth._regions import Regions, taps_of
+from net2net.depth._stack import Stack
 from net2net.sites import NotPossible
-
-
-@dataclass(frozen=True, eq=False)
-class Stack:
-    """Blocks of one class and structure that run one after the other on one stream.
-
-    `container` is the path of the module whose children they are; `children` are all of its children that run, in
-    order, and `first` says where among them the blocks begin. `taps` are blocks whose result others than the next block
-    read, by what reads it: where a list holds the blocks, a further one would shift which block that is.
-    """
-
-    name: str
-    container: str
-    children: tuple[str, ...]
-    first: int
-    blocks: tuple[Block, ...]
-    taps: dict[int, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.blocks)
-
-
-class Regions:
-    """The operations of every module, with those of the modules inside it, as positions in the graph."""
-
-    def __init__(self, inference: Inference) -> None:
-        self.nodes = inference.graph.nodes
-        self.position = {node: i for i, node in enumerate(self.nodes)}
-        self.of: dict[str, list[int]] = defaultdict(list)
-        for i, node in enumerate(self.nodes):
-            parts = node.module.split(".") if node.module else []
-            for end in range(len(parts) + 1):
-                self.of[".".join(parts[:end])].append(i)
-
-    def called_once(self, path: str) -> bool:
-        """Whether no operation of a module runs twice on the same weights: one module may stand for several layers."""
-        seen = Counter((n.op, v) for n in (self.nodes[i] for i in self.of[path]) for v in n.inputs if v.is_state)
-        return all(
-            count == 1 for (op, _), count in seen.items() if op in ("aten.linear", "aten.addmm", "aten.layer_norm")
-        )
-
-    def inputs(self, path: str) -> list[Value]:
-        """Values that a module reads and doesn't make, weights aside, in the order of reading."""
-        inside = set(self.of[path])
-        found: dict[Value, None] = {}
-        for i in self.of[path]:
-            for value in self.nodes[i].inputs:
-                made = value.producer is not None and self.position[value.producer] in inside
-                if not made and (value.kind == "input" or value.producer is not None):
-                    found.setdefault(value)
-        return list(found)
 
 
 def find_stacks(inference: Inference, model: nn.Module) -> list[Stack]:
@@ -80,7 +31,9 @@ def find_stacks(inference: Inference, model: nn.Module) -> list[Stack]:
         if any(id(child) in shared for child in module.children()):
             continue
         if children and _in_sequence(regions, [_join(path, c) for c in children]):
-            stacks += _stacks_in(regions, inference, path, module, children)
+            found = list(_stacks_in(regions, inference, path, module, children))
+            listed = isinstance(module, (nn.Sequential, nn.ModuleList))
+            stacks += joined(regions, inference, model, found) if listed else found
     several = [s for s in stacks if len(s) > 1]
     alone = [s for s in stacks if len(s) == 1 and _adds_to_stream(s.blocks[0], model, inference)]
     outermost = [s for s in alone if not _covered(s, [*several, *alone])]
@@ -139,27 +92,10 @@ def _stacks_in(
                 alone = sum(len(r) > 1 for r in runs) == 1 and len(blocks) == len(run) > 1
                 name = path if whole or alone else blocks[0].path
                 listed = isinstance(module, (nn.Sequential, nn.ModuleList))
-                taps = _taps(regions, blocks, set(inference.graph.outputs.values())) if listed else {}
-                yield Stack(shown(name) or ".", path, tuple(children), start + offset, tuple(blocks), taps)
+                taps = taps_of(regions, blocks, set(inference.graph.outputs.values())) if listed else {}
+                kinds = (_signature(module.get_submodule(run[0])),) * len(blocks)
+                yield Stack(shown(name) or ".", path, tuple(children), start + offset, tuple(blocks), kinds, taps)
         start += len(run)
-
-
-def _taps(regions: Regions, blocks: list[Block], results: set[Value]) -> dict[int, str]:
-    """The blocks whose result is read by others than the next block and what adds that to the stream."""
-    found: dict[int, str] = {}
-    for index, (block, after) in enumerate(pairwise(blocks)):
-        stream, producer = block.stream_out, after.stream_out.producer
-        reached = {producer}
-        for i in range(regions.position[producer] if producer else 0, -1, -1):
-            node = regions.nodes[i]
-            if node in reached:
-                reached.update(v.producer for v in node.inputs if v is not stream)
-            if stream.producer is node:
-                break
-        others = [node for node in stream.consumers if node not in reached and not after.holds(node.module)]
-        if others or stream in results:
-            found[index] = others[0].where if others else "the model's output"
-    return found
 
 
 def _may_be_block(module: nn.Module) -> bool:
@@ -193,6 +129,7 @@ def _stream_between(regions: Regions, before: str, after: str) -> Value | None:
     first, inside = regions.of[before][0], set(regions.of[before])
     last = regions.of[after][-1]
     depends: set[Value] = set()
+    made = regions.made(before)
     read: dict[Value, None] = {}
     after_nodes = set(regions.of[after])
     for i in range(first, last + 1):
@@ -201,7 +138,9 @@ def _stream_between(regions: Regions, before: str, after: str) -> Value | None:
             for value in node.inputs:
                 if value in depends:
                     read.setdefault(value)
-        elif i in inside or any(v in depends for v in node.inputs):
+        elif i in inside:
+            depends.update(made.intersection(node.outputs))
+        elif any(v in depends for v in node.inputs):
             depends.update(node.outputs)
     return next(iter(read)) if len(read) == 1 else None
 
@@ -264,12 +203,12 @@ def _alike_output(regions: Regions, like: str, path: str, stream: Value) -> Valu
 
 def _ends_alone(regions: Regions, inference: Inference, path: str) -> tuple[Value, Value] | None:
     """What a single block takes and hands on: the one result of it, and the one input that has its axes."""
-    inside = set(regions.of[path])
+    inside, made = set(regions.of[path]), regions.made(path)
     graph_outputs = set(inference.graph.outputs.values())
     results = [
         value
         for i in regions.of[path]
-        for value in regions.nodes[i].outputs
+        for value in made.intersection(regions.nodes[i].outputs)
         if value in graph_outputs or any(regions.position.get(n, -1) not in inside for n in value.consumers)
     ]
     if len(results) != 1:

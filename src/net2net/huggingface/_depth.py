@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,12 +13,12 @@ from typing import Any
 from torch import nn
 
 from net2net.analysis import Analysis
-from net2net.depth import BlockEdit, Change, DepthOptions, Order, Stack, block_edit, find_stacks, order
-from net2net.errors import NeedsMemory, OptionError
+from net2net.depth import BlockEdit, Change, DepthOptions, Order, Stack, block_edit, find_stacks, orders
+from net2net.errors import CheckpointError, NeedsMemory, OptionError
 from net2net.huggingface._folder import Folder
 from net2net.huggingface._layers import Layers, lists_of_layers
 from net2net.plan import Plan
-from net2net.pretrained import at_the_end, bare_model, per_layer, with_longer_lists
+from net2net.pretrained import at_the_end, bare_model, moved_places, numbers, set_key, with_longer_lists
 
 
 class KindError(OptionError):
@@ -83,48 +86,86 @@ def depth_edits(
     depth: DepthOptions,
 ) -> tuple[list[GrownList], Any]:
     """What becomes of the lists of layers, and the config with its per-layer lists in the new order."""
-    model_class, before = folder.model_class, folder.config
-    deeper = bare_model(model_class, with_longer_lists(model_class, before, config, at_the_end))
+    model_class: Any = folder.model_class
+    deeper = bare_model(model_class, with_longer_lists(model_class, folder.config, config, at_the_end))
     stacks = {s.container: s for s in find_stacks(analysis.sites.inference, small)}
-    grown: list[GrownList] = []
+    ways: list[tuple[GrownList, ...]] = []
     for layers in lists:
         new = len(list(deeper.get_submodule(layers.path).children())) - len(layers)
-        if new <= 0:
-            grown.append(GrownList(layers))
-            continue
-        stack = stacks.get(layers.path)
-        if stack is None or stack.first + len(stack) < min(layers.needed, len(layers)):
-            raise NeedsMemory(f"'{layers.path}' is not a plain stack of blocks.")
-        several = len(set(layers.kinds)) > 1
-        positions = depth.positions or ("append" if several and not per_layer(folder.config, len(layers)) else "spread")
-        start, names = stack.first, tuple(map(str, range(len(layers))))
-        found = order(len(layers) - start, new, depth.init, positions, layers.path)
-        blocks = tuple(stack.blocks[layers.kinds.index(kind) - start] for kind in layers.kinds[start:])
-        whole = Stack(layers.path, layers.path, names, start, blocks)
-        edit = block_edit(analysis.sites.inference, whole, found, depth.init, fixed_eps=True)
-        if edit.init in ("random", "zero-random"):
-            raise NeedsMemory("fresh layers are drawn as their class does, which needs the model in memory.")
-        grown.append(GrownList(layers, edit))
+        found = _ways(analysis, layers, stacks.get(layers.path), new, depth) if new > 0 else [GrownList(layers)]
+        ways.append(tuple(found))
+    if depth.init in ("random", "zero-random") and any(way[0].edit for way in ways):
+        raise NeedsMemory("fresh layers are drawn as their class does, which needs the model in memory.")
+    first: tuple[list[GrownList], Any] | None = None
+    for k in range(max(map(len, ways), default=1)):
+        grown = [way[min(k, len(way) - 1)] for way in ways]
+        for longer in _configs(folder, config, grown):
+            first = first or (grown, longer)
+            with contextlib.suppress(CheckpointError):
+                if all(_odd_kind(one, bare_model(model_class, longer)) is None for one in grown):
+                    return grown, longer
+    assert first is not None
+    return first  # which `check_kinds` refuses with the reason
+
+
+def _ways(
+    analysis: Analysis, layers: Layers, stack: Stack | None, new: int, depth: DepthOptions
+) -> Iterator[GrownList]:
+    """The orders that a list with so many new layers may have, the best first."""
+    if stack is None or stack.first + len(stack) < min(layers.needed, len(layers)):
+        raise NeedsMemory(f"'{layers.path}' is not a plain stack of blocks.")
+    start, names = stack.first, tuple(map(str, range(len(layers))))
+    templates = [layers.kinds.index(kind) - start for kind in layers.kinds[start:]]
+    blocks, kinds = tuple(stack.blocks[k] for k in templates), tuple(stack.kinds[k] for k in templates)
+    whole = Stack(layers.path, layers.path, names, start, blocks, kinds)
+    for found in orders(whole, new, depth.init, depth.positions):
+        yield GrownList(layers, block_edit(analysis.sites.inference, whole, found, depth.init, fixed_eps=True))
+
+
+def _configs(folder: Folder, config: Any, grown: list[GrownList]) -> Iterator[Any]:
+    """The config with an entry for every layer in its lists, and with what its words for layers by their number may
+    become; words that the request names stay."""
 
     def chosen(count: int, more: int) -> list[int]:
         fitting = ([source for source, _ in g.order] for g in grown if g.edit and len(g.layers) == count)
         return next((found for found in fitting if len(found) == count + more), at_the_end(count, more))
 
-    return grown, with_longer_lists(model_class, before, config, chosen)
+    longer = with_longer_lists(folder.model_class, folder.config, config, chosen)
+    asked, own = dict(numbers(config)), dict(numbers(folder.config))
+    edited = [g for g in grown if g.edit]
+    words = (moved_places(folder.config, len(g.layers), [source for source, _ in g.order]) for g in edited)
+    for some in itertools.product(*words):
+        changes = {key: new for one in some for key, new in one.items() if asked.get(key) == own.get(key)}
+        found = copy.deepcopy(longer)
+        for key, new in changes.items():
+            set_key(found, key, new)
+        yield found
 
 
 def check_kinds(teacher: nn.Module, student: nn.Module, lists: list[GrownList]) -> None:
     """The teacher's layers must stay what they are: a class may make a layer what it is by its place."""
-    theirs = {layers.path: layers for layers in lists_of_layers(student)}
     for grown in lists:
-        layers, other = grown.layers, theirs.get(grown.layers.path)
-        if grown.edit is None or other is None:
-            continue
-        seen: dict[int, int] = {}
-        for index, (source, new) in enumerate(grown.order):
-            # A new block adds nothing, whatever its kind.
-            if not new and seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
-                raise KindError(
-                    f"{type(teacher).__name__} makes layer {index} of '{layers.path}' another kind of layer than layer "
-                    f"{source} of the teacher. positions='append' leaves every layer where it is."
-                )
+        odd = _odd_kind(grown, student)
+        if odd is not None:
+            raise KindError(
+                f"{type(teacher).__name__} makes layer {odd} of '{grown.layers.path}' another kind of layer than layer "
+                f"{grown.order[odd][0]} of the teacher. positions='append' leaves every layer where it is."
+            )
+
+
+def _odd_kind(grown: GrownList, student: nn.Module) -> int | None:
+    """The first layer that its class makes another kind than the layer of the teacher that it is, or copies.
+
+    A new one adds nothing, so it has to have the same tensors, no more.
+    """
+    layers = grown.layers
+    other = next((found for found in lists_of_layers(student) if found.path == layers.path), None)
+    if grown.edit is None or other is None:
+        return None
+    seen: dict[int, int] = {}
+    for index, (source, new) in enumerate(grown.order):
+        if new and layers.tensors[source] != other.tensors[index]:
+            return index
+        if not new and seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
+            return index
+    return None

@@ -17,10 +17,12 @@ from net2net.pretrained import Changes, Search, bare_model, lengths, per_layer, 
 
 @dataclass(frozen=True)
 class Layers:
-    """A list of layers: its path, and the kind of each layer: layers of one kind differ in their index only."""
+    """A list of layers: its path, the kind of each layer (layers of one kind differ in their index only), and the names
+    of the tensors of each."""
 
     path: str
     kinds: tuple[int, ...]
+    tensors: tuple[frozenset[str], ...]
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -50,7 +52,7 @@ def lists_of_layers(model: nn.Module) -> list[Layers]:
         if isinstance(module, nn.ModuleList) and len(module) > 1 and not inside:
             kinds = _kinds(list(module))
             if len(set(map(type, module))) == 1 or len(set(kinds)) < len(kinds):
-                found.append(Layers(path, kinds))
+                found.append(Layers(path, kinds, tuple(frozenset(layer.state_dict()) for layer in module)))
     return found
 
 

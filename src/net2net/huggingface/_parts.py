@@ -144,7 +144,9 @@ def by_files(tensors: Mapping[str, TensorPlan], teacher: Folder, student: nn.Mod
 def _of_part(name: str, plan: TensorPlan, part: Part, own: tuple[Part, ...]) -> TensorPlan:
     if part.expert is None and own[0].expert is None:
         return replace(plan, source=own[0].name)
-    if part.expert is None or own[0].expert is None or any(n.axis == 0 for n in plan.noise) or plan.fill != "source":
+    one_number = plan.fill == "values" and plan.values is not None and plan.values.size == 1  # a new block's zeros
+    whole = plan.fill != "source" and not one_number
+    if part.expert is None or own[0].expert is None or any(n.axis == 0 for n in plan.noise) or whole:
         raise NeedsMemory(f"'{name}' is in parts in the files of the teacher or the student only, or drawn as a whole.")
     first, second, *others = plan.axes
     expert = part.expert if first is None else int(first.source[part.expert])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from net2net.capture import Inputs
 from net2net.depth import DepthOptions
 from net2net.errors import CheckpointError, NeedsMemory
 from net2net.huggingface._config import check_saves, new_config
-from net2net.huggingface._depth import GrownList, KindError, check_kinds, depth_edits, origin
+from net2net.huggingface._depth import GrownList, check_kinds, depth_edits, origin
 from net2net.huggingface._folder import NAMES, Folder, tied_names
 from net2net.huggingface._grouped import more_key_value_heads
 from net2net.huggingface._ignored import without_ignored
@@ -24,7 +25,7 @@ from net2net.huggingface._parts import by_files, by_modules
 from net2net.huggingface._verify import Trial
 from net2net.operators import plan_between
 from net2net.plan import Plan, TensorPlan, Widening, weakest
-from net2net.pretrained import EpsError, bare_model, eps_changes, set_key, shapes
+from net2net.pretrained import EpsError, bare_model, eps_changes, set_key, shapes, words_of_places
 from net2net.proof import SAME, Interface
 from net2net.width import WidthOptions, how_of
 
@@ -52,18 +53,6 @@ def plan_checkpoint(
         GrowthError: the request can't be met exactly.
         NeedsMemory: it can't be streamed.
     """
-    try:
-        return _plan(folder, sizes, options, depth, trial)
-    except KindError:
-        appended = depth.appended()
-        if appended is None:
-            raise
-        return _plan(folder, sizes, options, appended, trial)
-
-
-def _plan(
-    folder: Folder, sizes: Mapping[str, Size], options: WidthOptions, depth: DepthOptions, trial: Trial
-) -> CheckpointPlan:
     teacher = bare_model(folder.model_class, folder.config)
     folder, ignored = without_ignored(by_modules(folder, teacher), teacher)
     check_files(folder, teacher)
@@ -79,7 +68,7 @@ def _plan(
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
     grown, config = depth_edits(folder, small, analysis, lists, asked, depth)
-    student_small = _small_student(teacher, config, asked, lists)
+    student_small = _small_student(teacher, (folder.config, config, asked), lists)
     grouped = more_key_value_heads(small, student_small, (folder.config, asked), sizes, options)
     width, eps = (grouped, {}) if grouped else _width(small, analysis, student_small, inputs, options)
     for key, value in eps.items():
@@ -141,9 +130,17 @@ def small_model(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module
         return model
 
 
-def _small_student(teacher: nn.Module, config: Any, asked: Any, lists: list[Layers]) -> nn.Module:
-    """The student with the layers of the small teacher: the same kinds in the same order."""
+def _small_student(teacher: nn.Module, configs: tuple[Any, Any, Any], lists: list[Layers]) -> nn.Module:
+    """The student with the layers of the small teacher: the same kinds in the same order.
+
+    `configs` are the teacher's, the student's, and that with the numbers of layers asked for.
+    """
+    before, config, asked = configs
     student = bare_model(type(teacher), config)
+    config = copy.deepcopy(config)
+    for layers in lists:
+        for key, value in words_of_places(before, len(layers)).items():
+            set_key(config, key, value)
     try:
         return shallow(student, config, lists, asked)
     except CheckpointError as error:

@@ -62,9 +62,10 @@ def deepen(
             `example_inputs` alone.
         init: "identity" (or "zero": blocks copy their neighbour), "zero-random" (blocks are freshly initialised), or,
             not function-preserving: "stack", "interleave", "middle", "overlap" and "random".
-        positions: in a stack: "spread" (the default, where the class lets blocks be anywhere), "append",
-            "before_last", a list of the blocks after which new ones come (-1: before the first), or a callable from
-            the numbers of blocks and of new ones to such a list.
+        positions: in a stack: "spread" (the default, where the class lets blocks be anywhere; whole periods of blocks
+            that differ, as mixtures and dense ones in turn do), "append", "before_last", a list of the blocks after
+            which new ones come (-1: before the first), or a callable from the numbers of blocks and of new ones to such
+            a list.
         kernel: of identity convolutions: a size, a tuple of sizes, or a list of tuples for a factorised pair such as
             [(1, 7), (7, 1)]; by default the layer's own.
         seed: of every random draw.

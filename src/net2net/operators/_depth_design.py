@@ -17,13 +17,14 @@ from net2net.depth import (
     DepthOptions,
     LayerEdit,
     LayerPlace,
+    Order,
     Stack,
     Wanted,
     block_edit,
     find_layers,
     find_stacks,
     kernels_of,
-    order,
+    orders,
 )
 from net2net.errors import (
     CaptureError,
@@ -67,26 +68,37 @@ class DepthDesigner:
         Raises:
             GrowthError: there is none.
         """
-        try:
-            return self._design(wanted)
-        except PlaceError:
-            appended = self.options.appended()
-            if appended is None:
-                raise
-            return replace(self, options=appended)._design(wanted)
+        ways = [self._orders(one) for one in wanted]
+        several = any(isinstance(w.place, Stack) and len(set(w.place.kinds)) > 1 for w in wanted)
+        refusal: CouplingError | None = None
+        for k in range(max(map(len, ways))):
+            try:
+                return self._design(wanted, [way[min(k, len(way) - 1)] for way in ways])
+            except CouplingError as error:  # a class may make other blocks at these places
+                if not several and not isinstance(error, PlaceError):
+                    raise
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
 
-    def _design(self, wanted: Sequence[Wanted]) -> tuple[Plan, Skeleton]:
+    def _orders(self, wanted: Wanted) -> list[Order]:
+        """The orders of the blocks of a stack that may do; of a layer an empty one."""
+        if not isinstance(wanted.place, Stack):
+            return [()]
+        return orders(wanted.place, wanted.count, self.options.init, wanted.positions or self.options.positions)
+
+    def _design(self, wanted: Sequence[Wanted], found: Sequence[Order]) -> tuple[Plan, Skeleton]:
         batches = batches_of(self.calibration, self.inputs)
         normed = [w.place for w in wanted if isinstance(w.place, LayerPlace) and w.place.norm and w.place.kind]
-        found = statistics(self.model, batches, normed) if normed else {}
+        known_of = statistics(self.model, batches, normed) if normed else {}
         edits: list[Edit] = []
         notes = []
-        for one in wanted:
+        for one, blocks in zip(wanted, found, strict=True):
             if isinstance(one.place, Stack):
-                edits.append(self._blocks(one, one.place))
+                edits.append(self._blocks(one.place, blocks))
                 continue
             edit = self._layers(one, one.place)
-            known = found.get(one.place.name)
+            known = known_of.get(one.place.name)
             if known is not None:
                 edit = LayerEdit(edit.place, edit.kernels, known.mean, known.variance)
                 notes.append(f"the statistics after '{edit.place.name}' are those of {len(batches)} batch(es)")
@@ -115,7 +127,7 @@ class DepthDesigner:
         for one in wanted:
             try:
                 if isinstance(one.place, Stack):
-                    self._blocks(one, one.place)
+                    self._blocks(one.place, self._orders(one)[0])
                 possible.append(one)
             except GrowthError as error:
                 left_out[one.place.name] = str(error)
@@ -145,10 +157,10 @@ class DepthDesigner:
     def again(self, deepening: Deepening) -> Edit:
         """The edit that a plan records; what new tensors start as is the plan's, not this one's."""
         if deepening.kind == "blocks":
-            stack = next(
-                (s for s in find_stacks(self.analysis.sites.inference, self.model) if s.name == deepening.place), None
-            )
-            if stack is not None and len(stack) == deepening.before:
+            stacks = find_stacks(self.analysis.sites.inference, self.model)
+            alike = (s for stack in stacks for s in (stack, *stack.parts) if s.name == deepening.place)
+            stack = next((s for s in alike if len(s) == deepening.before), None)
+            if stack is not None:
                 order = tuple(zip(deepening.sources, deepening.new, strict=True))
                 return block_edit(self.analysis.sites.inference, stack, order, deepening.init, self._fixed_eps(stack))
         else:
@@ -163,9 +175,7 @@ class DepthDesigner:
     def _fixed_eps(self, stack: Stack) -> bool:
         return in_pretrained(self.model, stack.blocks[0].path)
 
-    def _blocks(self, wanted: Wanted, stack: Stack) -> BlockEdit:
-        positions = wanted.positions or self.options.positions or "spread"
-        found = order(len(stack), wanted.count, self.options.init, positions, stack.name)
+    def _blocks(self, stack: Stack, found: Order) -> BlockEdit:
         eps, moves = self._fixed_eps(stack), self.like is not None
         return block_edit(self.analysis.sites.inference, stack, found, self.options.init, eps, taps_move=moves)
 

@@ -27,8 +27,10 @@ from net2net.pretrained._search import (
     Search,
     at_the_end,
     lengths,
+    moved_places,
     per_layer,
     with_longer_lists,
+    words_of_places,
 )
 from net2net.pretrained._widths import EpsError, Shapes, Tried, WidthSearch, eps_changes
 
@@ -52,6 +54,7 @@ __all__ = [
     "is_model_output",
     "is_pretrained",
     "lengths",
+    "moved_places",
     "name_labels",
     "numbers",
     "per_layer",
@@ -62,4 +65,5 @@ __all__ = [
     "shapes",
     "with_longer_lists",
     "without_caches",
+    "words_of_places",
 ]

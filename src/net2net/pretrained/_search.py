@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -16,6 +16,9 @@ from net2net.pretrained._config import Changes, Key, bare_model, construct, numb
 # Words that say how many layers there are; words that say anything about layers; lists with an entry for each layer.
 COUNTS_LAYERS = re.compile(r"layers?$|depths?$")
 ABOUT_LAYERS = re.compile(r"layer|depth|block|stage|repeat")
+_PARTS_LAYERS = re.compile(r"^first_|layers?_(start|end)|dense_layers$|sparse_layers$")
+_NUMBERS_LAYERS = re.compile("layer|idxs|index|indices")
+_IS_LAST = re.compile("end")
 _PER_LAYER = re.compile("layer|type|pattern|block")
 _ANY = re.compile("^(?!.*_ids?$)")
 
@@ -61,6 +64,46 @@ def lengths(config: Any, before: int, after: int, lists: Changes) -> Iterator[Ch
                 yield ints
     if lists:
         yield lists
+
+
+def moved_places(config: Any, before: int, places: Sequence[int]) -> Iterator[Changes]:
+    """What words of a config that name layers by their number may become when layers get other numbers.
+
+    Lists of numbers (`mlp_only_layers`, `moe_layers`) name the same layers and their copies. Numbers that part the
+    layers (`first_k_dense_replace`, `moe_layer_end_index`) come between the same ones: all of them, one, or none.
+
+    Args:
+        config: with `before` layers.
+        before: how many layers there are.
+        places: for each layer of the new model, the layer that it is or copies.
+    """
+    lists: Changes = {}
+    bounds: list[Changes] = []
+    for key, value in words_of_places(config, before).items():
+        if isinstance(value, list):
+            lists[key] = [place for place, source in enumerate(places) if source in value]
+            continue
+        is_last = _IS_LAST.search(key[-1]) is not None
+        new = sum(source < value + is_last for source in places) - is_last
+        if new != value:
+            bounds.append({key: new})
+    together: Changes = {key: new for one in bounds for key, new in one.items()}
+    for some in [together, *(bounds if len(bounds) > 1 else []), *([{}] if bounds else [])]:
+        yield {**lists, **some}
+
+
+def words_of_places(config: Any, count: int) -> Changes:
+    """The words of a config with `count` layers that name some of them by their numbers: lists of numbers, and numbers
+    between which layers are of one kind."""
+    every, found = list(range(count)), Changes()
+    for key, items in sequences(config):
+        numbered = _NUMBERS_LAYERS.search(str(key[-1])) and all(type(i) is int for i in items)
+        if numbered and items and items == sorted(set(items)) and (len(items) < count or items == every):
+            found |= {key: items} if set(items) <= set(every) else {}
+    for key, number in numbers(config):
+        if _PARTS_LAYERS.search(str(key[-1])) and isinstance(number, int) and 0 <= number <= count:
+            found[key] = number
+    return found
 
 
 def per_layer(config: Any, count: int) -> dict[Key, list[Any]]:

@@ -12,7 +12,17 @@ from net2net.capture import structural_copy
 from net2net.depth import BlockEdit, LayerEdit
 from net2net.errors import CouplingError
 from net2net.plan import TensorPlan
-from net2net.pretrained import ABOUT_LAYERS, Changes, Search, lengths, numbers, per_layer, pretrained_in, shapes
+from net2net.pretrained import (
+    ABOUT_LAYERS,
+    Changes,
+    Search,
+    lengths,
+    moved_places,
+    numbers,
+    per_layer,
+    pretrained_in,
+    shapes,
+)
 from net2net.student._draft import adopt
 from net2net.student._edited import Skeleton
 from net2net.student._numbers import even_rates, own_numbers
@@ -309,5 +319,7 @@ def _alternatives(config: Any, edit: BlockEdit) -> Iterator[Changes]:
     """Ways to say in a config that the stack is longer: its number of layers, with the lists that have one entry for
     each layer."""
     count = len(edit.stack.children)
+    places = reordered(range(count), edit)
     lists = {key: reordered(items, edit) for key, items in per_layer(config, count).items()}
-    return lengths(config, count, count + len(edit.order) - len(edit.stack), lists)
+    for changes in moved_places(config, count, places):
+        yield from ({**longer, **changes} for longer in lengths(config, count, len(places), lists))
