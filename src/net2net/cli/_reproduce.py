@@ -20,7 +20,9 @@ from net2net.experiments import Summary
 
 
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="wider, deeper or explore (the paper's), language, or late-depth.")],
+    experiment: Annotated[
+        str, typer.Argument(help="wider, deeper or explore (the paper's), language, late-depth, or surgery.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(

@@ -11,6 +11,8 @@ from net2net.errors import OptionError
 from net2net.experiments._frontier import study
 from net2net.experiments._frontier_report import write_frontier
 from net2net.experiments._late import SCALES, late_depth
+from net2net.experiments._surgery import operate
+from net2net.experiments._surgery_report import write_surgery
 
 
 @dataclass(frozen=True)
@@ -61,5 +63,12 @@ def _late_depth(order: Order) -> Outcome:
     return write_frontier(found, order.folder)
 
 
+def _surgery(order: Order) -> Outcome:
+    if order.data is not None or order.device != "cpu":
+        raise OptionError("'surgery' has its data from the environments, and trains on the processor.")
+    found = operate(order.folder, seeds=order.seeds, budget=order.budget, steps=order.steps, progress=order.progress)
+    return write_surgery(found, order.folder)
+
+
 # A new experiment with a harness of its own is a function and its name here.
-STUDIES: Mapping[str, Callable[[Order], Outcome]] = {"late-depth": _late_depth}
+STUDIES: Mapping[str, Callable[[Order], Outcome]] = {"late-depth": _late_depth, "surgery": _surgery}
