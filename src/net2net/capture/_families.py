@@ -16,7 +16,7 @@ VIEWS = ("aten.view", "aten.reshape", "aten._unsafe_view", "aten.flatten", "aten
 # They hand all entries on, under another shape or in another order of the axes.
 MOVES = (
     *VIEWS, "aten.squeeze", "aten.unsqueeze", "aten.permute", "aten.transpose", "aten.swapaxes", "aten.swapdims",
-    "aten.movedim", "aten.moveaxis", "aten.t",
+    "aten.movedim", "aten.moveaxis", "aten.t", "aten.mT", "aten.numpy_T",
 )  # fmt: skip
 # They hand on a stretch of an axis; what lies beside it stays as it is.
 STRETCHES = ("aten.slice", "aten.narrow", "aten.narrow_copy")

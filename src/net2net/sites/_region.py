@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from net2net.axes import Inference
+from net2net.axes import Flow, Inference, flow_of
 from net2net.capture import CASTS, COPIES, DROPOUTS, MOVES, STRETCHES, Node, Value
 
 Mask = npt.NDArray[np.bool_]
@@ -40,30 +40,33 @@ class Region:
     rows: Mask
 
 
-def region_of(inference: Inference, value: Value) -> Region | None:
+def region_of(inference: Inference, value: Value, *, zeros: bool = False) -> Region | None:
     """The rows of a fused weight that a value is made of; None if it is no separate part of one projection.
 
-    Found by sending the numbers of the rows through the views, splits and selections between the two.
+    Found by sending the numbers of the rows through the views, splits and selections between the two. With `zeros`
+    also through what keeps a 0, entry by entry: where these rows are 0 the value is, though it is no multiple of them.
     """
     path: list[Value] = [value]
-    while path[-1].producer is not None and _moves(path[-1].producer):
+    while path[-1].producer is not None and _passes(path[-1].producer, zeros):
         path.append(path[-1].producer.inputs[0])
     whole = path[-1]
     node = whole.producer
     if node is None or node.op not in _WEIGHTS or len(path) == 1:
         return None
     argument, axis = _WEIGHTS[node.op]
-    weight = node[argument]
-    if not weight.is_state or len(weight.consumers) != 1:
-        return None
+    stored = [_stored(inference, node[argument], axis)]
     bias = node.get("self") if node.op == "aten.addmm" else node.get("bias")
-    if bias is not None and (not bias.is_state or len(bias.consumers) != 1):
+    if bias is not None:
+        stored.append(_stored(inference, bias, 0))
+    places = [place for place in stored if place is not None]
+    if len(places) < len(stored):
         return None
-    rows = _rows(whole, weight.shape[axis], 1 if node.op.startswith("aten.conv") else len(whole.shape) - 1)
+    count = node[argument].shape[axis]
+    rows = _rows(whole, count, 1 if node.op.startswith("aten.conv") else len(whole.shape) - 1)
     mine: Mask | None = None
-    others = np.zeros(weight.shape[axis], dtype=bool)
-    for leaf, numbers in _leaves(inference, whole, rows, value):
-        mask = np.zeros(weight.shape[axis], dtype=bool)
+    others = np.zeros(count, dtype=bool)
+    for leaf, numbers in _leaves(inference, whole, rows, value, zeros):
+        mask = np.zeros(count, dtype=bool)
         mask[np.unique(numbers.numpy())] = True
         if leaf is value:
             mine = mask
@@ -71,7 +74,6 @@ def region_of(inference: Inference, value: Value) -> Region | None:
             others |= mask
     if mine is None or (mine & others).any() or mine.all():
         return None
-    places = [(weight.name, axis)] + ([(bias.name, 0)] if bias is not None else [])
     return Region(tuple(places), mine)
 
 
@@ -80,28 +82,56 @@ def _moves(node: Node) -> bool:
     return node.op in _REARRANGED + _UNCHANGED and len(node.inputs) == 1
 
 
+def _stored(inference: Inference, value: Value, axis: int) -> tuple[str, int] | None:
+    """The tensor and its axis that an axis of a value is, seen through views, if nothing else reads it."""
+    term = inference.of(value)[axis]
+    while len(value.consumers) == 1 and not value.is_state:
+        node = value.producer
+        if node is None or not _moves(node):
+            return None
+        value = node.inputs[0]
+        found = [d for d, other in enumerate(inference.of(value)) if other is term]
+        if len(found) != 1:
+            return None
+        axis = found[0]
+    return (value.name, axis) if len(value.consumers) == 1 else None
+
+
+def _passes(node: Node, zeros: bool) -> bool:
+    return _moves(node) or (zeros and _keeps_zeros(node))
+
+
+def _keeps_zeros(node: Node) -> bool:
+    """Whether an operation works entry by entry and makes 0 of 0 (SiLU in front of a split)."""
+    return (
+        flow_of(node) is Flow.ZERO
+        and len(node.inputs) == len(node.outputs) == 1
+        and node.inputs[0].shape == node.output.shape
+    )
+
+
 def _rows(value: Value, count: int, axis: int) -> torch.Tensor:
     shape = [count if d == axis else 1 for d in range(len(value.shape))]
     return torch.arange(count).reshape(shape).expand(value.shape)
 
 
 def _leaves(
-    inference: Inference, value: Value, numbers: torch.Tensor, goal: Value
+    inference: Inference, value: Value, numbers: torch.Tensor, goal: Value, zeros: bool
 ) -> Iterator[tuple[Value, torch.Tensor]]:
     """The values that are read by something that computes, and the goal, with the rows that they come from."""
     if value is goal:
         yield value, numbers
         return
-    if value in inference.graph.outputs.values() or any(not _moves(node) for node in value.consumers):
+    if value in inference.graph.outputs.values() or any(not _passes(node, zeros) for node in value.consumers):
         yield value, numbers
     for node in value.consumers:
-        if _moves(node):
+        if _passes(node, zeros):
             for output, moved in zip(node.outputs, _replay(node, numbers), strict=True):
-                yield from _leaves(inference, output, moved, goal)
+                yield from _leaves(inference, output, moved, goal, zeros)
 
 
 def _replay(node: Node, numbers: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    if node.op in _UNCHANGED:
+    if node.op in _UNCHANGED or not _moves(node):
         return (numbers.contiguous(),)
     arguments = {k: numbers if v is node.inputs[0] else v for k, v in node.arguments.items()}
     result = node.target(**arguments)

@@ -57,7 +57,7 @@ class Silence:
         if value in self.inference.graph.mutated:
             raise NotPossible(f"{value.name} is written to in place")
         self.silent.add((value, state))
-        region = region_of(self.inference, value) if state == "zero" else None
+        region = region_of(self.inference, value, zeros=True) if state == "zero" else None
         if region is not None:
             for place in region.places:
                 self._region_rule(place, region.rows)

@@ -24,8 +24,9 @@ def donors_of(
 
     The config is found by search: every number in it that equals a size that changes is a candidate. Those that
     change the shapes of tensors are settled by the shapes of the plan; of the others (a number of heads) as few as
-    possible are changed, and the caller finds out which donor computes what it should. Parameters of a donor are
-    on the meta device; its buffers have their values.
+    possible are changed, and the caller finds out which donor computes what it should: those with buffers of other
+    shapes (the frequencies of another size of heads) come last. Parameters of a donor are on the meta device; its
+    buffers have their values.
 
     Raises:
         CouplingError: no config gives these shapes; the class computes one size from another.
@@ -51,13 +52,24 @@ def donors_of(
         )
     free = [(key, new) for key, options in search.candidates for new in options if key not in needed]
     free = [(key, new) for key, new in free if isinstance(new, int) and search.same_tensors({**needed, key: new})]
+    buffers = {
+        name: tuple(planned.get(first, buffer.shape))
+        for name, buffer in model.named_buffers()
+        if (first := ties.get(prefix + name, prefix + name)) not in unread_tensors(sizes)
+    }
+    unlikely: list[nn.Module] = []
     for count in range(4):
         for some in itertools.islice(itertools.combinations(free, count), 40):
             changes = {**needed, **dict(some)}
             if len(changes) == len(needed) + count and search.misses(changes) == 0:
                 donor = search.constructed({**changes, **eps})
                 assert donor is not None
-                yield donor
+                shapes = {name: tuple(buffer.shape) for name, buffer in donor.named_buffers()}
+                if all(shapes.get(name, shape) == shape for name, shape in buffers.items()):
+                    yield donor
+                else:
+                    unlikely.append(donor)
+    yield from unlikely
 
 
 def unread_tensors(sizes: NewSizes) -> set[str]:
