@@ -1,12 +1,12 @@
 """Copies with the roots of the shares: for a dimension over which products of two factors of one weight are summed.
 
 In a factorisation machine, or where a tied weight leads in and out, no weight can take the shares. If every weight
-takes their roots, each product of two takes the shares.
+takes their roots, each product of two takes the shares, and so does each square under the root of an L2 norm.
 """
 
 from __future__ import annotations
 
-from net2net.axes import Atom, Flow, Inference, atoms, flow_of
+from net2net.axes import Atom, Flow, Inference, Reduction, atoms, flow_of
 from net2net.capture import Node, Value
 from net2net.sites._trace import NotPossible, axes_with, carries, factors_of, is_homogeneous, passed_by, shifts_of
 
@@ -26,21 +26,24 @@ def rooted(inference: Inference, atom: Atom) -> set[tuple[str, int]]:
                 raise NotPossible(f"'{value.name}' can't take roots of shares")
             places.add((value.name, axes[0]))
             powers[value] = 0.5
-    over = {(r.node, r.kind) for r in inference.reductions if any(a is atom for a in atoms(r.term))}
+    over = [r for r in inference.reductions if any(a is atom for a in atoms(r.term))]
     if any(atom in atoms(n.term) for n in inference.normalisations):
         raise NotPossible("it is normalised over")
     for node in inference.graph.nodes:
-        _follow(inference, atom, node, powers, [kind for n, kind in over if n is node])
+        _follow(inference, atom, node, powers, [r for r in over if r.node is node])
     return places
 
 
-def _follow(inference: Inference, atom: Atom, node: Node, powers: dict[Value, float], reduced: list[str]) -> None:
+def _follow(inference: Inference, atom: Atom, node: Node, powers: dict[Value, float], reduced: list[Reduction]) -> None:
     if not any(v in powers for v in node.inputs):
         if any(carries(inference, v, atom) for v in node.outputs):
             raise NotPossible(f"{node.where} makes the units of no weight")
         return
-    for kind in reduced:
-        if kind != "sum" or powers[node.inputs[0]] != 1.0:
+    for reduction in reduced:
+        squares = reduction.kind == "norm" and node.get("p", node.get("ord", 2)) == 2
+        if (reduction.kind, powers.get(reduction.value)) != ("sum", 1.0) and not (
+            squares and powers.get(reduction.value) == 0.5
+        ):
             raise NotPossible(f"{node.where} doesn't sum products of two weights")
     for site in inference.contractions_at(node):
         if any(a is atom for a in atoms(site.term)):

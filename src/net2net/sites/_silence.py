@@ -105,8 +105,20 @@ class Silence:
         self.rules[place] = "zero"
 
     def require_any(self, values: list[Value], node: Node) -> None:
-        """Make the new units of one of the values 0."""
-        self._any(values, "zero", node)
+        """Make the new units of one of the values 0, rather of one with no ReLU behind the zeros."""
+        self._any(sorted(values, key=self._bent), "zero", node)
+
+    def _bent(self, value: Value) -> bool:
+        """Whether new units of a value can only be 0 with something bent (an activation) between them and the zeros."""
+        before = self._saved()
+        try:
+            self.require(value, "zero")
+            passed = self.silent - before[1]
+        except NotPossible:
+            return True
+        finally:
+            self.rules, self.silent, self.regions = before
+        return any(v.producer is not None and flow_of(v.producer) is Flow.ZERO for v, _ in passed)
 
     def _rule(self, value: Value, state: State) -> None:
         for axis in axes_with(self.inference, value, self.atom):

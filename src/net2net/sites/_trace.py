@@ -37,6 +37,8 @@ def only_summed(inference: Inference, value: Value, axis: int, atom: Atom) -> bo
         if contraction is not None:
             if contraction.other is not None and contraction.other[0] is contraction.weight[0]:
                 return False  # a product of the value with itself would feel the factor twice
+            if any(r.node is node and r.value is value for r in inference.reductions):
+                return False  # its norm is felt too
             continue
         if flow_of(node) is not Flow.PASS or value not in passed_by(node):
             return False
@@ -60,6 +62,7 @@ _JOINS = (
     "aten.hstack",
     "aten.column_stack",
     "aten.dstack",
+    "aten.broadcast_tensors",
 )
 _MERGED = {  # operations that put units of several operands in one place
     "aten.where": ("self", "other"), "aten.masked_fill": ("self", "value"), "aten.index_put": ("self", "values"),

@@ -82,7 +82,10 @@ def select(inference: Inference, node: Node) -> list[Axes]:
     axes = inference.of(node["self"])
     dim = node["dim"] % len(axes)
     if not inference.gives_its_shape(node):
-        lock(axes[dim], f"one of its places is picked by number ({node.where})", LockKind.PARTS)
+        index = node["index"]
+        stretch = f"{index}:" if index == -1 else f"{index}:{index + 1}"
+        reason = f"place {index} of it is picked by number, which leaves no axis; {stretch} would leave the others free"
+        lock(axes[dim], f"{reason} ({node.where})", LockKind.PARTS)
     return [(*axes[:dim], *axes[dim + 1 :])]
 
 

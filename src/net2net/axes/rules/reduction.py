@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from net2net.axes._inference import Axes, Flow, Inference, base_name, rule
-from net2net.axes._terms import UNIT
+from net2net.axes._terms import UNIT, lock
 from net2net.capture import Node, Value
 
 
@@ -85,6 +85,31 @@ def norm(inference: Inference, node: Node) -> list[Axes]:
     else:
         inference.lock_axes(node["self"], node, "a norm that counts its places", _dims(node))
     return _without(inference, node, _dims(node))
+
+
+@rule("aten.cosine_similarity")
+def cosine_similarity(inference: Inference, node: Node) -> list[Axes]:
+    """A sum of products over the norms of both operands."""
+    operands = node["x1"], node["x2"]
+    rank = max(len(v.shape) for v in operands)
+    dim = node["dim"] % rank
+    places = [(v, dim - rank + len(v.shape)) for v in operands]
+    axes = inference.broadcast(node, [inference.of(v) for v in operands])
+    if all(d >= 0 and v.shape[d] != 1 for v, d in places):
+        inference.contract(node, *places)
+        for value, axis in places:
+            inference.reduce(node, value, [axis], "norm")
+    else:
+        lock(axes[dim], f"one entry is compared with all along it ({node.where})")
+    return [(*axes[:dim], *axes[dim + 1 :])]
+
+
+@rule("aten.pairwise_distance")
+def pairwise_distance(inference: Inference, node: Node) -> list[Axes]:
+    """A norm of differences, with an eps added to each: new units would add theirs."""
+    axes = inference.broadcast(node, [inference.of(node["x1"]), inference.of(node["x2"])])
+    lock(axes[-1], f"each unit adds an eps to the distance; (a - b).norm(dim=-1) has none ({node.where})")
+    return [(*axes[:-1], UNIT) if node["keepdim"] else axes[:-1]]
 
 
 @rule("aten.prod", "aten.logsumexp", "aten.argmax", "aten.argmin",

@@ -132,6 +132,13 @@ def expand(inference: Inference, node: Node) -> list[Axes]:
     ]
 
 
+@rule("aten.broadcast_tensors", flow=Flow.PASS)
+def broadcast_tensors(inference: Inference, node: Node) -> list[Axes]:
+    """Every tensor is stretched to the shape of all."""
+    axes = inference.broadcast(node, [inference.of(v) for v in node["tensors"]])
+    return [axes] * len(node.outputs)
+
+
 @rule("aten.repeat", "aten.tile", flow=Flow.PASS)
 def repeat(inference: Inference, node: Node) -> list[Axes]:
     """The whole axis again and again: (repetition, axis)."""
