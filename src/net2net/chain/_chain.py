@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
+from net2net.capture import Inputs
+from net2net.chain._check import Forecast, forecast
 from net2net.chain._family import Family
+from net2net.chain._files import taken_over
 from net2net.chain._ledger import Ledger
 from net2net.chain._run import Train, carry_out
 
@@ -73,7 +77,31 @@ class Chain(Family):
         ([8, 16, 32], True)
     """
 
-    def run(self, train: Train, folder: Path | str) -> ChainResult:
+    def check(self, inputs: Inputs | None = None, *, alone: int | Sequence[int] | None = None) -> Forecast:
+        """Say what the chain will cost and which of its links are exact, before anything is trained.
+
+        Models are made on the meta device where their classes allow it: seconds, and hardly any memory, for sizes of
+        billions. Of blocks that repeat, the first ones are looked at. Nothing is proved: `run` proves each link.
+
+        Args:
+            inputs: a batch of the training, for the FLOPs; by default the example inputs.
+            alone: the steps that a model gets alone, one number for all or one for each; by default as many as the
+                smallest.
+
+        Warns:
+            Net2NetWarning: a model is not 2 to 4 times as large as the one before it.
+
+        Example:
+            >>> def build(width):
+            ...     return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
+            >>> import torch
+            >>> found = Chain([8, 24, 48], build, torch.randn(16, 4), steps=[100, 50, 25]).check()
+            >>> [model.link for model in found.models], round(found.family, 2)
+            (['', 'exact', 'exact'], 0.4)
+        """
+        return forecast(self, inputs, alone)
+
+    def run(self, train: Train, folder: Path | str, *, until: int | None = None) -> ChainResult:
         """Train the family, smallest first, or go on with a run that was interrupted.
 
         Every finished model is in the folder, and with `link.loop` the one in training too. The same call goes on from
@@ -83,6 +111,7 @@ class Chain(Family):
         Args:
             train: the user's loop: trains a model in place and returns its score.
             folder: gets models/NAME.safetensors, ledger.json, and what a resumed run needs.
+            until: stop when so many models are finished; by default all.
 
         Returns:
             The models, their scores, and what they cost.
@@ -91,5 +120,24 @@ class Chain(Family):
             OptionError: the folder holds another chain.
             GrowthError: a link can't be made; the models before it are in the folder.
         """
-        models, ledger = carry_out(self, train, Path(folder))
+        models, ledger = carry_out(self, train, Path(folder), len(self.models) if until is None else until)
         return ChainResult(models, ledger)
+
+
+def take_over(chain: Chain, source: Path | str, folder: Path | str) -> int:
+    """Begin a chain with the models that another one has finished: those that both have trained alike.
+
+    So a family gets a larger model, or another arm of a comparison shares the smallest ones.
+
+    Args:
+        chain: that is to run in `folder`.
+        source: the folder of the other one.
+        folder: of this one; nothing was trained there.
+
+    Returns:
+        How many models it begins with.
+
+    Raises:
+        OptionError: not even the smallest is the same, or `folder` holds a chain already.
+    """
+    return taken_over(chain, Path(source), Path(folder))

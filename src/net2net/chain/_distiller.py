@@ -45,7 +45,7 @@ class Distiller:
         seed: int = 0,
     ) -> None:
         self.teacher, self.student, self.distillation, self.steps = teacher, student, distillation, steps
-        self.done = 0
+        self.inputs, self.done = inputs, 0
         self.projections = nn.ModuleList()
         places = distillation.places
         self._which: dict[str, int] = {}

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from net2net.capture import Inputs
+from net2net.chain._callbacks import lightning_callback, trainer_callback
+from net2net.chain._distillation import Distillation
 from net2net.chain._distiller import Distiller
 from net2net.chain._meter import Meter
 from net2net.chain._states import load_state, random_state, save_state, set_random_state
@@ -114,6 +116,27 @@ class Link:
                 states = {name: None if part is None else part.state_dict() for name, part in parts.items()}
                 about = {"step": step + 1, "seconds": self.seconds, "random": random_state()}
                 save_state(file, {**states, **about})
+
+    def trainer_callback(self) -> Any:
+        """The distillation as a callback of the Hugging Face Trainer, for its `callbacks=[...]`.
+
+        Raises:
+            OptionError: this link distils nothing.
+        """
+        return trainer_callback(*self._distils(), seed=self.seed)
+
+    def lightning_callback(self, module: str) -> Any:
+        """The distillation as a callback of Lightning's Trainer; `module` is the network's path in the LightningModule.
+
+        Raises:
+            OptionError: this link distils nothing.
+        """
+        return lightning_callback(*self._distils(), module, seed=self.seed)
+
+    def _distils(self) -> tuple[nn.Module, Distillation, Inputs]:
+        if self.distiller is None:
+            raise OptionError(f"model '{self.name}' has no teacher or no distillation: it needs no callback.")
+        return self.distiller.teacher, self.distiller.distillation, self.distiller.inputs
 
     def close(self) -> None:
         """Take all hooks off: the model is the user's again."""

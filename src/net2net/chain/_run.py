@@ -2,55 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
 from torch import nn
 from torch.optim import Optimizer
 
-from net2net._version import __version__
 from net2net.chain._distiller import Distiller
 from net2net.chain._family import Family
 from net2net.chain._features import devices
+from net2net.chain._files import load_finished, read_ledger, save_finished, write_ledger
 from net2net.chain._ledger import Entry, Ledger
 from net2net.chain._link import Link
 from net2net.chain._start import Start, built, is_request, start
-from net2net.chain._states import load_state, save_json, save_state
 from net2net.errors import OptionError, described
 
 Train = Callable[[nn.Module, Link], float]
 
 
-def carry_out(family: Family, train: Train, folder: Path) -> tuple[tuple[nn.Module, ...], Ledger]:
-    """Train what isn't trained yet.
+def carry_out(family: Family, train: Train, folder: Path, until: int) -> tuple[tuple[nn.Module, ...], Ledger]:
+    """Train what isn't trained yet of the first so many models.
 
     Raises:
         OptionError: the folder holds another chain, or the training returned no score.
         GrowthError: a link can't be made.
     """
-    ledger = _ledger(family, folder)
+    ledger = read_ledger(family, folder)
     models: list[nn.Module] = []
     optimizer: Optimizer | None = None
-    for index, name in enumerate(family.labels):
+    for index, name in enumerate(family.labels[:until]):
         teacher = models[-1] if models else None
         begun = _begun(family, index, teacher)
         own = _optimizer(family, index, begun, optimizer)
         if index < len(ledger.entries):
-            load_model(begun.model, folder / "models" / f"{name}.safetensors")
-            if family.carry is not None and own is not None:
-                own.load_state_dict(load_state(folder / "models" / f"{name}.optimizer.safetensors"))
+            load_finished(folder, name, begun.model, own if family.carry else None)
         else:
             entry = _trained(family, index, begun, teacher, own, train, folder)
             ledger = Ledger((*ledger.entries, entry))
-            if family.carry is not None and own is not None:
-                save_state(folder / "models" / f"{name}.optimizer.safetensors", own.state_dict())
-            _save_model(folder / "models" / f"{name}.safetensors", begun.model)
-            save_json(folder / "ledger.json", _content(family, ledger))  # from here on the model counts as finished
+            save_finished(folder, name, begun.model, own if family.carry else None)
+            write_ledger(family, folder, ledger)  # from here on the model counts as finished
             (folder / name / "progress.safetensors").unlink(missing_ok=True)
         models.append(begun.model)
         optimizer = own
@@ -125,61 +116,3 @@ def _trained(
 
 def _init(family: Family, index: int) -> str:
     return "exact" if is_request(family.models[index], family.build) else family.inits[index - 1]
-
-
-def _save_model(path: Path, model: nn.Module) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".new")
-    save_model(model, str(partial))
-    os.replace(partial, path)
-
-
-def _ledger(family: Family, folder: Path) -> Ledger:
-    """What the folder holds already.
-
-    Raises:
-        OptionError: it is another chain's.
-    """
-    file = folder / "ledger.json"
-    if not file.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        save_json(file, _content(family, Ledger()))
-        return Ledger()
-    try:
-        content = json.loads(file.read_text())
-        found, entries = content["chain"], Ledger.of(content["models"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise OptionError(f"{file} is no ledger of a chain; name another folder.") from error
-    asked = json.loads(json.dumps(_settings(family)))
-    for key, value in asked.items():
-        if found.get(key) != value:
-            raise OptionError(
-                f"{folder} holds a chain with {key}={found.get(key)!r}, not {value!r}; give the same one to go on, or "
-                "name another folder."
-            )
-    return entries
-
-
-def _content(family: Family, ledger: Ledger) -> dict[str, Any]:
-    return {"version": __version__, "chain": _settings(family), "models": ledger.as_json()}
-
-
-def _settings(family: Family) -> dict[str, Any]:
-    """What makes a chain this one, in words."""
-    return {
-        "models": [_in_words(size) for size in family.models],
-        "names": list(family.labels),
-        "steps": list(family.budgets),
-        "init": list(family.inits),
-        "distillation": repr(family.distillation),
-        "carry": family.carry,
-        "rates": None if family.rates is None else list(family.rates),
-        "options": {key: repr(value) for key, value in family.options.items()},
-        "seed": family.seed,
-    }
-
-
-def _in_words(size: Any) -> str:
-    if hasattr(size, "to_diff_dict"):  # a config of transformers
-        return json.dumps(size.to_diff_dict(), sort_keys=True, default=str)
-    return str(getattr(size, "__qualname__", None) or repr(size))

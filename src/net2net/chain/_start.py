@@ -16,7 +16,7 @@ from net2net.operators import grow, transfer
 
 INITS = ("exact", "overlay", "scratch")
 # The published initialisation: weights are laid over random ones, every block of the teacher stands twice in a row.
-_OVERLAY = {"how": "random_pad", "init": "interleave"}
+OVERLAY = {"how": "random_pad", "init": "interleave"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def start(
         if init == "scratch":
             return Start(model)
         model.train(teacher.training)
-        growth = transfer(teacher, model, inputs, **{"seed": seed, **(_OVERLAY if init == "overlay" else options)})
+        growth = transfer(teacher, model, inputs, **{"seed": seed, **(OVERLAY if init == "overlay" else options)})
         return Start(growth.student, growth)
     except GrowthError as error:
         raise type(error)(f"{name}: {error}") from error

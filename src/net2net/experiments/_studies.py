@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from net2net.errors import OptionError
+from net2net.experiments._family import SIZES as FAMILIES
+from net2net.experiments._family_report import write_family
+from net2net.experiments._family_run import run_family
 from net2net.experiments._frontier import study
 from net2net.experiments._frontier_report import write_frontier
 from net2net.experiments._late import SCALES, late_depth
 from net2net.experiments._surgery import operate
 from net2net.experiments._surgery_report import write_surgery
+from net2net.experiments._tasks import TextTask
+from net2net.experiments._text import load_text
 
 
 @dataclass(frozen=True)
@@ -70,5 +75,19 @@ def _surgery(order: Order) -> Outcome:
     return write_surgery(found, order.folder)
 
 
+def _chain(order: Order) -> Outcome:
+    if order.budget not in FAMILIES:
+        raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(FAMILIES)}.")
+    size = FAMILIES[order.budget]
+    size = size if order.steps is None else replace(size, steps=order.steps)
+    text = TextTask(load_text(order.data), size.batch, size.length, size.windows)
+    found = run_family(text, size, order.folder, seeds=order.seeds, device=order.device, progress=order.progress)
+    return write_family(found, order.folder)
+
+
 # A new experiment with a harness of its own is a function and its name here.
-STUDIES: Mapping[str, Callable[[Order], Outcome]] = {"late-depth": _late_depth, "surgery": _surgery}
+STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
+    "chain": _chain,
+    "late-depth": _late_depth,
+    "surgery": _surgery,
+}

@@ -6,6 +6,7 @@ from net2net.operators._calibrate import Calibration
 from net2net.operators._deepen import deepen
 from net2net.operators._grow import grow
 from net2net.operators._made import Made, replays
+from net2net.operators._planned import plan_transfer
 from net2net.operators._replay import replay
 from net2net.operators._transfer import transfer
 from net2net.operators._widen import widen
@@ -18,6 +19,7 @@ __all__ = [
     "deepen",
     "grow",
     "plan_between",
+    "plan_transfer",
     "replay",
     "replays",
     "told",

@@ -5,7 +5,7 @@ from net2net.training._adopt import adopt
 from net2net.training._anneal import Anneal
 from net2net.training._batches import random_order, shifted
 from net2net.training._flops import counting, flops_of
-from net2net.training._lightning import lightning_callback
+from net2net.training._lightning import lightning_callback, lightning_class
 from net2net.training._recipe import RAMP, Recipe, recipe, warm_up_stable_decay
 from net2net.training._schedule import GrowthSchedule, Training
 from net2net.training._suggest import Suggestions, Trial, suggest
@@ -23,6 +23,7 @@ __all__ = [
     "counting",
     "flops_of",
     "lightning_callback",
+    "lightning_class",
     "newest_checkpoint",
     "ramp",
     "random_order",

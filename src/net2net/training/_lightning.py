@@ -33,7 +33,7 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
     """
     check_rates(schedule.rates)
 
-    class GrowthCallback(_callback_class()):  # type: ignore[misc]  # the class is known where Lightning is
+    class GrowthCallback(lightning_class()):  # type: ignore[misc]  # the class is known where Lightning is
         def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
             self.done = 0
             if trainer.world_size > 1:
@@ -72,8 +72,12 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
     return GrowthCallback()
 
 
-def _callback_class() -> Any:
-    """The one that the caller has imported, where both are installed."""
+def lightning_class() -> Any:
+    """Lightning's class of callbacks: the one that the caller has imported, where both are installed.
+
+    Raises:
+        MissingExtraError: neither is.
+    """
     for name in sorted(("lightning.pytorch", "pytorch_lightning"), key=lambda name: name not in sys.modules):
         try:
             return importlib.import_module(name).Callback
