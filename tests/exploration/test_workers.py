@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def killed_in_a_trial(folder: Path, storage: str, trials: int) -> int:
     begun = folder / "begun"
     begun.unlink(missing_ok=True)
     worker = started(folder, storage, trials, NET2NET_TEST_BEGUN=str(begun))
-    end = time.monotonic() + 120
+    end = time.monotonic() + 300
     while not (begun.exists() and begun.read_text()):
         assert worker.poll() is None and time.monotonic() < end
         time.sleep(0.05)
@@ -60,51 +61,52 @@ def run(*arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
-def test_a_killed_worker_loses_only_its_trial(tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
-    lost = killed_in_a_trial(tmp_path, storage, 3)
-    found = run("--trials", "3", "--folder", str(tmp_path), "--storage", storage, "--baselines", "1")
-    outcomes = Counter(t["outcome"] for t in found["trials"])
-    assert lost == 0 and outcomes == {"trained": 3, "ended": 1}
-    again = found["trials"][1]
-    assert again["outcome"] == "trained" and again["architecture"] == found["trials"][0]["architecture"]
+def test_the_command_runs_a_search_with_its_baselines(tmp_path: Path) -> None:
+    found = run("--trials", "2", "--folder", str(tmp_path), "--storage", f"journal:{tmp_path / 'log'}")
+    assert [t["outcome"] for t in found["trials"]] == ["trained", "trained"]
     assert {b["start"] for b in found["baselines"]} == {"random initialisation", "the teacher, trained on"}
-    page = (tmp_path / "report.html").read_text()
-    assert "Who grew from whom" in page and "load_model" in page and "What inheritance and size gave" in page
+    assert "Who grew from whom" in (tmp_path / "report.html").read_text()
+    wrong = CliRunner().invoke(app, ["explore", str(Path(__file__)), "--folder", str(tmp_path)])
+    assert wrong.exit_code == 2 and "teacher()" in wrong.output
+
+
+@pytest.mark.sweep
+def test_two_workers_of_the_command_end_with_as_many_trials_as_one(tmp_path: Path) -> None:
+    found = run("--trials", "6", "--folder", str(tmp_path), "--workers", "2", "--baselines", "0")
+    assert Counter(t["outcome"] for t in found["trials"]) == {"trained": 6}
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A server of its own, where Debian's package (postgresql) is installed; and a driver for it."""
     pytest.importorskip("psycopg2")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = shutil.which("initdb") or (str(programs[-1]) if programs else None)
-    if initdb is None:
+    if not programs:
         pytest.skip("there is no PostgreSQL server")
-    folder, binaries = tmp_path / "server", Path(initdb).parent
-    folder.mkdir()
+    folder = tempfile.mkdtemp()  # not below that of the test, which other users can't enter
     options: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": "/"}
     if os.geteuid() == 0:  # the server refuses to run as root
-        tmp_path.chmod(0o755)
-        for parent in tmp_path.parents[:2]:
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres")
         options["user"] = "postgres"
-    subprocess.run([initdb, "-D", folder, "-A", "trust", "-U", "search"], **options)
-    control = [binaries / "pg_ctl", "-D", folder, "-w"]
+    subprocess.run([programs[-1], "-D", folder, "-A", "trust", "-U", "search"], **options)
+    control = [programs[-1].with_name("pg_ctl"), "-D", folder, "-w"]
     subprocess.run([*control, "-o", f"-p 54329 -k {folder} -c listen_addresses=localhost", "start"], **options)
     try:
         yield "postgresql+psycopg2://search@localhost:54329/postgres"
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **options)
+        shutil.rmtree(folder)
 
 
 def kills(folder: Path, storage: str) -> None:
     """One worker works on while another one is killed ten times: no trial is lost."""
     trials = 14
     folder.mkdir()
-    other = started(folder, storage, trials, NET2NET_TEST_BEGUN=str(folder / "other"), NET2NET_TEST_SECONDS="4")
+    other = started(folder, storage, trials, NET2NET_TEST_BEGUN=str(folder / "other"))
+    while not (folder / "other").exists():
+        time.sleep(0.05)
     lost = [killed_in_a_trial(folder, storage, trials) for _ in range(10)]
+    (folder / "hurry").touch()
     other.wait(600)
     found = run("--trials", str(trials), "--folder", str(folder), "--storage", storage, "--baselines", "0")
     by_number = {t["number"]: t for t in found["trials"]}

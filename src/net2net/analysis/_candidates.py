@@ -15,11 +15,11 @@ class Candidate:
 
     `members` are dimensions that grow together, those of repeated blocks under a name with `*`, or the one place to
     deepen; `size` is that of the first member now (of a place: how many blocks or layers); `multiple` says that only
-    whole multiples work.
+    whole multiples work. Experts are no part of an analysis: who knows them makes candidates of them.
     """
 
     name: str
-    kind: Literal["width", "depth"]
+    kind: Literal["width", "depth", "experts"]
     members: tuple[str, ...]
     size: int
     multiple: bool = False

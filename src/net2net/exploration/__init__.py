@@ -12,7 +12,7 @@ from net2net.exploration._cost import Cost, Limits
 from net2net.exploration._exploration import Best, Exploration
 from net2net.exploration._explore import explore
 from net2net.exploration._page import write_report
-from net2net.exploration._space import Knob
+from net2net.exploration._space import Knob, space_of
 from net2net.exploration._tried import Tried
 
-__all__ = ["Baseline", "Best", "Cost", "Exploration", "Knob", "Limits", "Tried", "explore", "write_report"]
+__all__ = ["Baseline", "Best", "Cost", "Exploration", "Knob", "Limits", "Tried", "explore", "space_of", "write_report"]

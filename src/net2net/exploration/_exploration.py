@@ -22,7 +22,8 @@ from net2net.report import table
 class Best:
     """The network of a trial: its model and optimizer, its score, and all growths since the teacher.
 
-    `growths` are keyword arguments of `net2net.grow`, one after the other; between them the networks were trained.
+    `growths` are keyword arguments of `net2net.grow`, or "experts" of `net2net.upcycle`, one after the other; between
+    them the networks were trained.
     `folder` has the model and the plan.
     """
 

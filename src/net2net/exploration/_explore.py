@@ -26,6 +26,7 @@ from net2net.exploration._sampler import GrowthSampler
 from net2net.exploration._search import Search, Train
 from net2net.exploration._space import Space, SpaceRequest, smallest, space_of
 from net2net.exploration._work import Progress, open_storage, quiet, work
+from net2net.moe import mixtures
 from net2net.plan import check_seed
 
 _DIRECTIONS = {"minimize": 1, "maximize": -1}
@@ -118,7 +119,7 @@ def explore(
     _check(train, trials, direction, objectives, keep)
     sign, folder = _DIRECTIONS[direction], Path(folder)
     analysis = analyze(teacher, inputs)
-    knobs = space_of(analysis, space)
+    knobs = space_of(analysis, space, {name: one.size for name, one in mixtures(teacher, inputs).found.items()})
     if not knobs:
         raise FixedDimensionError("nothing of this network can grow: print(net2net.analyze(...)) says why.")
     root = _root(teacher, optimizer, knobs)

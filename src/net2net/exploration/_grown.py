@@ -13,8 +13,10 @@ from net2net.analysis import Analysis, Dimension, analyze, kind_of
 from net2net.capture import Inputs
 from net2net.exploration._space import Architecture, Knob, Space
 from net2net.growth import Growth
+from net2net.moe import mixtures, upcycle
 from net2net.operators import deepen, widen
 from net2net.plan import Plan
+from net2net.report import starred
 from net2net.student import initial_values
 
 
@@ -23,7 +25,7 @@ class Grown:
     """A network with its optimizer, and how it came of the teacher.
 
     `plan` has all growths since the teacher; `moved` says where each module of the teacher is now; `last` are the
-    growths that made it of its parent, as keyword arguments of `net2net.grow`.
+    growths that made it of its parent, as keyword arguments of `net2net.grow`, or as "experts" of `net2net.upcycle`.
     """
 
     model: nn.Module
@@ -37,7 +39,7 @@ class Grown:
 def grown(
     parent: Grown, wanted: Architecture, space: Space, root: Analysis, inputs: Inputs, *, seed: int, ramp: int | None
 ) -> Grown:
-    """The parent, wider first and then deeper, with its optimizer; a copy of it where nothing grows.
+    """The parent, wider, then with more experts, then deeper, with its optimizer; a copy of it where nothing grows.
 
     Args:
         parent: which is not changed.
@@ -66,6 +68,14 @@ def grown(
     if any(knob.kind == "width" for knob in growing):
         sizes = _sizes(parent, wanted, space, root, inputs)
         take(widen(model, sizes, inputs, seed=seed), {"sizes": sizes})
+    if any(knob.kind == "experts" for knob in growing):
+        more = {
+            path: round(mixture.size * wanted[name] / before[name])
+            for path, mixture in mixtures(model, inputs).found.items()
+            for name in (f"experts {path}", f"experts {starred(path)}")
+            if name in space and wanted[name] > before[name]
+        }
+        take(upcycle(model, more, inputs, seed=seed), {"experts": more})
     if any(knob.kind == "depth" for knob in growing):
         where = {
             moved.get(knob.members[0], knob.members[0]): wanted[knob.name] - before[knob.name]

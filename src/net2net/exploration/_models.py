@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 import shutil
+import tempfile
+import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from net2net.plan import Plan
 MODEL, PLAN, OPTIMIZER = "model.safetensors", "plan.safetensors", "optimizer.pt"
 # So many networks stay in memory beside the folder, so that they needn't be made anew from their plans.
 _IN_MEMORY = 4
+_ABANDONED = 3600  # seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +37,13 @@ class Models:
     folder: Path
     _recent: OrderedDict[str, Grown] = field(default_factory=OrderedDict, repr=False)
 
-    def save(self, trained: Grown) -> str:
-        """Write a network; its name is the start of the hash of its weights and its plan."""
+    def save(self, trained: Grown, announce: Callable[[str], None]) -> None:
+        """Write a network; its name is the start of the hash of its weights and its plan.
+
+        `announce` is told the name before anything has it, so that no other worker takes the network for a spare one.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial = Path(tempfile.mkdtemp(prefix=".", dir=self.folder))
         safetensors.torch.save_model(trained.model, str(partial / MODEL))
         if trained.plan is not None:
             trained.plan.save(partial / PLAN)
@@ -49,12 +52,13 @@ class Models:
         for name in (MODEL, PLAN):
             digest.update((partial / name).read_bytes() if (partial / name).exists() else b"")
         key = digest.hexdigest()[:16]
+        announce(key)
         if self.has(key):
             shutil.rmtree(partial)
         else:
+            partial.chmod(0o755)
             partial.rename(self.folder / key)
         self._remember(key, trained)
-        return key
 
     def has(self, key: str) -> bool:
         """Whether a network is still there."""
@@ -78,8 +82,11 @@ class Models:
         return Grown(model, optimizer, architecture, found.plan, found.moved)
 
     def keep(self, keys: Iterable[str]) -> None:
-        """Delete all networks but these."""
+        """Delete all networks but these, and what killed workers have left half written."""
         kept = set(keys)
+        for path in self.folder.glob(".*") if self.folder.exists() else ():
+            if path.stat().st_mtime < time.time() - _ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
         for path in self.folder.glob("[0-9a-f]*") if self.folder.exists() else ():
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)

@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from net2net.exploration._space import Architecture, Space, fits_into, smallest
-from net2net.exploration._tried import LIMITED, REFUSED, TRAINED, Tried, front
+from net2net.exploration._tried import LIMITED, TRAINED, Tried, front
 
 _ANY_PARENT = 0.2  # how often not one of the best is grown, so that no early luck decides
 _BEST = 0.25  # so much of the population is "the best"
@@ -25,8 +25,8 @@ def next_architecture(
 ) -> Architecture:
     """A network to try: one of the best, or sometimes of all, with one or two of its knobs at a further value.
 
-    Growing nothing is a choice like any knob: the parent trains on. What was refused is not asked for again, nor what
-    is at least as large everywhere as a network that was beyond a limit.
+    Growing nothing is a choice like any knob: the parent trains on. What was tried or refused is not asked for again,
+    nor what is at least as large everywhere as a network that was beyond a limit.
 
     Args:
         space: the knobs.
@@ -43,17 +43,14 @@ def next_architecture(
     """
     done = sorted((t for t in trials if t.outcome == TRAINED), key=lambda t: sign * (t.score or 0.0))
     best = list(front(done, sign)) if cheap_too else done[: max(2, round(_BEST * len(done)))]
-    refused = [t.architecture for t in trials if t.outcome == REFUSED]
     beyond = [t.architecture for t in trials if t.outcome == LIMITED]
     known = [t.architecture for t in trials]
     parent = smallest(space)
-    for attempt in range(_TRIES):
+    for _ in range(_TRIES):
         pool = done if draw.random() < _ANY_PARENT else best
         parent = dict(draw.choice(pool).architecture) if pool else smallest(space)
         child = _further(parent, space, draw)
-        if child in refused or any(fits_into(b, child) for b in beyond):
-            continue
-        if child == parent or child not in known or attempt > _TRIES // 2:
+        if child == parent or not (child in known or any(fits_into(b, child) for b in beyond)):
             return child
     return parent
 

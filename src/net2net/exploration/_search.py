@@ -8,6 +8,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -22,7 +23,18 @@ from net2net.exploration._cost import Cost, Limits, Meter, cost_of, metered
 from net2net.exploration._grown import Grown, grown, twin
 from net2net.exploration._models import Models
 from net2net.exploration._space import Architecture, Space, fits_into, smallest
-from net2net.exploration._tried import FAILED, LIMITED, PRUNED, REFUSED, TRAINED, Tried, front, tried
+from net2net.exploration._tried import (
+    FAILED,
+    LIMITED,
+    PRUNED,
+    REFUSED,
+    RUNNING,
+    SPARE,
+    TRAINED,
+    Tried,
+    front,
+    tried,
+)
 
 # The user's loop: trains in place, and gives back the score.
 Train = Callable[[nn.Module, Optimizer, Any], float]
@@ -87,22 +99,38 @@ class Running:
         return self._prunes and bool(self._trial.should_prune())
 
 
-def objective(search: Search, trial: optuna.Trial) -> float | tuple[float, float]:
-    """One trial: the best network that fits into what is asked for is grown, measured, trained and kept."""
-    architecture = {name: trial.suggest_categorical(name, knob.choices) for name, knob in search.space.items()}
+def objective(search: Search, most: int, trial: optuna.Trial) -> float | tuple[float, float]:
+    """One trial: the best network that fits into what is asked for is grown, measured, trained and kept.
+
+    Whatever is raised on the way is written down, so that only a worker that was killed leaves a trial without an
+    outcome. Where others began at the same moment, only the first `most` go on.
+    """
     trial.set_user_attr("worker", this_worker())
+    architecture = {name: trial.suggest_categorical(name, knob.choices) for name, knob in search.space.items()}
+    earlier = [t for t in search.trials() if t.number < trial.number and (t.counts or t.outcome == RUNNING)]
+    if len(earlier) >= most:
+        raise _ended(trial, SPARE, "others had begun the last trials")
+    try:
+        return _tried(search, trial, architecture)
+    except optuna.TrialPruned:
+        raise
+    except Exception as error:
+        if not isinstance(error, optuna.exceptions.UpdateFinishedTrialError):  # another worker took this one for dead
+            _ended(trial, FAILED, _in_a_line(error))
+        raise
+
+
+def _tried(search: Search, trial: optuna.Trial, architecture: Architecture) -> float | tuple[float, float]:
     seed = search.seed + trial.number
     parent = _parent(search, architecture)
-    start = search.models.load(
-        parent.model if parent else "", parent.architecture if parent else smallest(search.space)
-    )
+    key, before = (parent.model, parent.architecture) if parent else ("", smallest(search.space))
     try:
+        start = search.models.load(key, before)
         child = grown(start, architecture, search.space, search.analysis, search.inputs, seed=seed, ramp=search.ramp)
-        if not search.inherit:
-            child = twin(child, seed)
-        cost = cost_of(child.model, child.optimizer, search.inputs)
     except GrowthError as error:
         raise _ended(trial, REFUSED, f"{type(error).__name__}: {error}") from error
+    child = child if search.inherit else twin(child, seed)
+    cost = cost_of(child.model, child.optimizer, search.inputs)
     trial.set_user_attr("parent", parent.number if parent else None)
     trial.set_user_attr("growths", list(child.last))
     trial.set_user_attr("cost", asdict(cost))
@@ -110,17 +138,15 @@ def objective(search: Search, trial: optuna.Trial) -> float | tuple[float, float
     if beyond:
         raise _ended(trial, LIMITED, beyond)
     with metered(child.model, cost, search.inputs) as meter:
+        running = Running(trial, meter, search.root_cost.training_flops, prunes=not search.several)
         try:
-            score = trained(
-                search, child, Running(trial, meter, search.root_cost.training_flops, not search.several), seed
-            )
+            score = trained(search, child, running, seed)
         except optuna.TrialPruned as error:
-            raise _ended(trial, PRUNED, str(error), meter) from error
-        except Exception as error:
-            _ended(trial, FAILED, _in_a_line(error), meter)
-            raise
-    trial.set_user_attr("model", search.models.save(child))
-    _ended(trial, TRAINED, "", meter)
+            raise _ended(trial, PRUNED, str(error)) from error
+        finally:
+            trial.set_user_attr("compute", meter.flops)
+    search.models.save(child, lambda key: trial.set_user_attr("model", key))
+    _ended(trial, TRAINED, "")
     return (score, cost.flops) if search.several else score
 
 
@@ -147,7 +173,7 @@ def tidy(search: Search) -> None:
     trials = search.trials()
     best = search.allowed(trials)
     kept = [*best[: search.keep], *(front(best, search.sign) if search.several else ())]
-    newer = [t for t in trials if t.outcome == "running"]  # one that is being written down has no score yet
+    newer = [t for t in trials if t.outcome == RUNNING]  # one that is being written down has no score yet
     search.models.keep(t.model for t in (*kept, *newer) if t.model)
 
 
@@ -164,10 +190,8 @@ def _parent(search: Search, architecture: Architecture) -> Tried | None:
     return next((t for t in beneath if search.models.has(t.model)), None)
 
 
-def _ended(trial: optuna.Trial, outcome: str, reason: str, meter: Meter | None = None) -> optuna.TrialPruned:
+def _ended(trial: optuna.Trial, outcome: str, reason: str) -> optuna.TrialPruned:
     """Write down how a trial ended; what Optuna takes for a trial without a score."""
-    if meter is not None:
-        trial.set_user_attr("compute", meter.flops)
     trial.set_user_attr("reason", reason)
     trial.set_user_attr("outcome", outcome)
     return optuna.TrialPruned(reason)
@@ -176,6 +200,7 @@ def _ended(trial: optuna.Trial, outcome: str, reason: str, meter: Meter | None =
 def _in_a_line(error: Exception) -> str:
     """What was raised, and where in the user's code."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f"{os.sep}site-packages{os.sep}" not in f.filename and "exploration" not in f.filename]
+    others = (f"{Path(file).parents[1]}{os.sep}" for file in (__file__, torch.__file__))
+    own = [f for f in frames if not f.filename.startswith(tuple(others))]
     where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
     return f"{type(error).__name__}: {error}{where}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
-from net2net.analysis import Analysis, Candidate, candidates, new_size
+from net2net.analysis import Analysis, Candidate, candidates, kind_of, new_size
 from net2net.errors import SizeError, UnknownNameError
 
 # Patterns of what may grow; or for each pattern the sizes (of a depth: how many more).
@@ -21,12 +22,12 @@ _FACTORS = (1.5, 2.0)
 class Knob:
     """One thing that the search may grow.
 
-    `members` are dimensions of the teacher that grow together, or the one place to deepen. `choices` rise from what the
-    teacher has: sizes of the first member, or how many more blocks or layers.
+    `members` are dimensions of the teacher that grow together, or mixtures of experts, or the one place to deepen.
+    `choices` rise from what the teacher has: sizes of the first member, or how many more blocks or layers.
     """
 
     name: str
-    kind: Literal["width", "depth"]
+    kind: Literal["width", "depth", "experts"]
     members: tuple[str, ...]
     choices: tuple[int, ...]
 
@@ -34,7 +35,9 @@ class Knob:
 Space = dict[str, Knob]
 
 
-def space_of(analysis: Analysis, wanted: SpaceRequest | None = None) -> Space:
+def space_of(
+    analysis: Analysis, wanted: SpaceRequest | None = None, experts: Mapping[str, int] = MappingProxyType({})
+) -> Space:
     """The knobs of a network.
 
     Args:
@@ -42,7 +45,8 @@ def space_of(analysis: Analysis, wanted: SpaceRequest | None = None) -> Space:
         wanted: None for all: every kind of dimension at 1.5 and 2 times its size, rounded up to a multiple that
             hardware likes, and up to two more blocks or layers at each place that isn't inside a block; patterns of
             names for some of these; or a dict from patterns to values: for a width sizes or factors, for a depth
-            ("deepen NAME") how many more, or factors.
+            ("deepen NAME") how many more, or factors; for mixtures ("experts NAME") the number of experts.
+        experts: how many each mixture of the teacher has.
 
     Raises:
         UnknownNameError: a pattern matches nothing.
@@ -58,11 +62,14 @@ def space_of(analysis: Analysis, wanted: SpaceRequest | None = None) -> Space:
         (20, 30, 40)
     """
     found = candidates(analysis)
+    for path, size in experts.items():
+        name = f"experts {kind_of(analysis, path)}"
+        found[name] = Candidate(name, "experts", (*(found[name].members if name in found else ()), path), size)
     stacks = [place.name for place in analysis.places.values() if place.kind == "blocks"]
     outside = {
         name: c
         for name, c in found.items()
-        if c.kind == "width" or not any(c.members[0].startswith(f"{stack}.") for stack in stacks)
+        if c.kind != "depth" or not any(c.members[0].startswith(f"{stack}.") for stack in stacks)
     }
     if wanted is None:
         return {name: Knob(name, c.kind, c.members, _usual(c)) for name, c in outside.items()}
@@ -92,7 +99,7 @@ def fits_into(small: Mapping[str, int], large: Mapping[str, int]) -> bool:
 def _usual(one: Candidate) -> tuple[int, ...]:
     if one.kind == "depth":
         return 0, 1, 2
-    if one.multiple:
+    if one.multiple or one.kind == "experts":
         return one.size, 2 * one.size
     unit = 1
     while unit < 64 and 8 * unit <= one.size:  # a power of two, at most a quarter of the size
@@ -101,7 +108,7 @@ def _usual(one: Candidate) -> tuple[int, ...]:
 
 
 def _given(one: Candidate, values: Sequence[int | float | str]) -> tuple[int, ...]:
-    choices = {one.size if one.kind == "width" else 0}
+    choices = {0 if one.kind == "depth" else one.size}
     for value in values:
         if one.kind == "depth":
             more = value if isinstance(value, int) else new_size(value, one.size, one.name) - one.size

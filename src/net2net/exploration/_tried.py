@@ -10,8 +10,8 @@ from net2net.exploration._cost import Cost
 from net2net.exploration._space import Architecture, Space
 
 # What became of a trial; "ended" is one whose worker was killed: its values are tried again.
-TRAINED, PRUNED, REFUSED, LIMITED, FAILED, ENDED, RUNNING = (
-    "trained", "pruned", "refused", "beyond a limit", "failed", "ended", "running",
+TRAINED, PRUNED, REFUSED, LIMITED, FAILED, ENDED, RUNNING, SPARE = (
+    "trained", "pruned", "refused", "beyond a limit", "failed", "ended", "running", "not needed",
 )  # fmt: skip
 
 
@@ -22,11 +22,13 @@ class Tried:
     Attributes:
         number: in the study.
         outcome: "trained", "pruned", "refused" (the growth can't be done exactly), "beyond a limit", "failed" (what the
-            user's function raised), "ended" (its worker was killed; its values are tried again) or "running".
+            user's function raised), "ended" (its worker was killed; its values are tried again), "not needed" (others
+            had begun the last trials) or "running".
         reason: of a refusal or a failure, in words.
         architecture: the value of each knob.
         parent: the trial whose network was grown; None for the teacher, or where weights were random.
-        growths: what was grown of the parent, as keyword arguments of `net2net.grow`, one after the other.
+        growths: what was grown of the parent, one after the other, as keyword arguments of `net2net.grow`, or as
+            "experts" of `net2net.upcycle`.
         score: what `train` returned.
         cost: of the network, where it was measured.
         compute: floating-point operations of its training.
@@ -102,7 +104,7 @@ def front(trials: Iterable[Tried], sign: int) -> tuple[Tried, ...]:
 def grown_in_words(trial: Tried) -> str:
     """What a trial grew of its parent."""
     parts = [
-        f"{name} to {value}" if kind == "sizes" else f"{name} +{value}"
+        f"{name} +{value}" if kind == "where" else f"{name} to {value}"
         for growth in trial.growths
         for kind, request in growth.items()
         for name, value in request.items()

@@ -9,13 +9,14 @@ import socket
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
 
 from net2net.errors import warn
 from net2net.exploration._search import Search, objective, tidy
-from net2net.exploration._tried import LIMITED, REFUSED, RUNNING, Tried
+from net2net.exploration._tried import FAILED, LIMITED, REFUSED, Tried
 
 # Workers on other machines are known to be alive by what they write every so many seconds.
 HEARTBEAT, GRACE = 30, 120
@@ -43,7 +44,8 @@ def work(search: Search, trials: int, progress: Progress | None = None) -> None:
     Refused growths don't count. Where others still run the last ones, this one waits, and takes over what they leave
     if they are killed.
     """
-    refusals = 0
+    storage: Any = search.study._storage
+    heartbeats = getattr(storage, "get_heartbeat_interval", lambda: None)() is not None
     with quiet():
         while True:
             take_back(search.study)
@@ -53,10 +55,12 @@ def work(search: Search, trials: int, progress: Progress | None = None) -> None:
                 progress(found, trials)
             if done >= trials:
                 return
-            if done + sum(t.outcome == RUNNING for t in _started(search, found)) >= trials:
+            if done + sum(_is_awaited(t, heartbeats) for t in search.study.get_trials(deepcopy=False)) >= trials:
                 time.sleep(_WAIT)
                 continue
-            search.study.optimize(functools.partial(objective, search), n_trials=1, catch=(Exception,))
+            with _taken_for_dead():
+                run = functools.partial(objective, search, trials)
+                search.study.optimize(run, n_trials=1, catch=(Exception,))
             tidy(search)
             refusals = sum(t.outcome in (REFUSED, LIMITED) for t in search.trials())
             if refusals > 20 + 5 * trials:
@@ -64,25 +68,44 @@ def work(search: Search, trials: int, progress: Progress | None = None) -> None:
                 return
 
 
-def _started(search: Search, found: Sequence[Tried]) -> list[Tried]:
-    """Trials that somebody runs, without those that wait to be run again."""
-    waiting = {t.number for t in search.study.get_trials(deepcopy=False) if t.state.name == "WAITING"}
-    return [t for t in found if t.number not in waiting]
-
-
 def take_back(study: Any) -> None:
     """Have the trials of killed workers run again: of this machine at once, of others when their heartbeat is old."""
-    trials = study.get_trials(deepcopy=False)
-    for trial in trials:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False):
         if trial.state.name == "RUNNING" and _is_gone(trial.user_attrs.get("worker", "")):
-            with contextlib.suppress(Exception):  # another worker was faster
+            with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):  # another was faster
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     trials = study.get_trials(deepcopy=False)
     again = {t.user_attrs["again"] for t in trials if "again" in t.user_attrs}
     for trial in trials:
-        lost = trial.state.name == "FAIL" and trial.user_attrs.get("outcome") != "failed"
-        if lost and trial.params and trial.number not in again:
-            study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+        lost = trial.state.name == "FAIL" and trial.user_attrs.get("outcome") != FAILED
+        values = trial.params or trial.system_attrs.get("fixed_params", {})
+        if lost and values and trial.number not in again:
+            study.enqueue_trial(values, user_attrs={"again": trial.number})
+
+
+def _is_awaited(trial: Any, heartbeats: bool) -> bool:
+    """Whether somebody runs a trial of whom it will be known if they die: others are not waited for."""
+    if trial.state.name != "RUNNING":
+        return False
+    worker, begun = trial.user_attrs.get("worker", ""), trial.datetime_start
+    if not worker:  # it has just begun, or was killed as it began
+        return begun is not None and abs((datetime.now() - begun).total_seconds()) < GRACE
+    return heartbeats or worker.rpartition(":")[0] == socket.gethostname()
+
+
+@contextlib.contextmanager
+def _taken_for_dead() -> Iterator[None]:
+    """A trial that another worker took back, because nothing was heard of it for long, is not ended twice."""
+    try:
+        yield
+    except optuna.exceptions.UpdateFinishedTrialError:
+        pass
+    except ValueError as error:
+        if "Cannot tell a" not in str(error):
+            raise
 
 
 def _is_gone(worker: str) -> bool:
