@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from net2net.experiments._carry import Bench, carry
 from net2net.experiments._courses import Course, Ended, Stage, keep, kept
 from net2net.experiments._frontier import frontier, hull, study
 from net2net.experiments._frontier_report import FrontierReport, markdown, sentences
-from net2net.experiments._late import SCALES, Late, chosen, jobs, late_depth
+from net2net.experiments._late import SCALES, Late, Scale, chosen, jobs, late_depth
+from net2net.experiments._late_width import late_width
 
 SMALL = LanguageShape(8, 2, 4)
 
@@ -129,3 +131,27 @@ def test_the_report_of_an_experiment(tmp_path: Path) -> None:
     assert (tmp_path / "frontier.svg").read_text().startswith("<svg") and (tmp_path / "table.md").exists()
     with pytest.raises(OptionError, match="no budget 'huge'; use one of smoke, cpu"):
         STUDIES["late-depth"](replace(order, budget="huge"))
+
+
+@pytest.mark.parametrize("make", [late_depth, late_width])
+@pytest.mark.parametrize("budget", list(SCALES))
+def test_every_course_ends_at_the_full_size_or_keeps_its_own(make: Callable[[Scale], Late], budget: str) -> None:
+    late = make(SCALES[budget])
+    full = late.course(late.full)
+    keys = [c.key for c in late.courses]
+    assert full.tuned and len(set(keys)) == len(keys) and late.courses[0].stages
+    for c in late.courses:
+        layers, width = c.shape.layers, c.shape.width
+        for stage in c.stages:
+            layers += sum(stage.growth.get("where", {}).values())
+            width = round(width * stage.growth.get("sizes", 1))
+        assert late.course(c.rate_of).tuned and width % c.shape.head == 0
+        assert not c.stages or (layers, width) == (full.shape.layers, full.shape.width)
+
+
+def test_width_and_depth_at_once_are_a_course() -> None:
+    late = late_width(SCALES["smoke"])
+    bench = Bench(TextTask(load_text(None), 2, 8, 8), 4)
+    both, full = (carry(bench, late.course(key), 4e-3, 1) for key in ("both", late.full))
+    assert both.jumps == (pytest.approx(0.0, abs=1e-6),)
+    assert math.isclose(both.parameters, full.parameters, rel_tol=0.03)  # the feed-forward's 8/3 are rounded

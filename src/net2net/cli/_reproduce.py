@@ -21,7 +21,10 @@ from net2net.experiments import Summary
 
 def reproduce(
     experiment: Annotated[
-        str, typer.Argument(help="wider, deeper or explore (the paper's), language, late-depth, chain or surgery.")
+        str,
+        typer.Argument(
+            help="wider, deeper or explore (the paper's), language, late-depth, late-width, chain or surgery."
+        ),
     ],
     data: Annotated[
         Path | None,

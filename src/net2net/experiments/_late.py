@@ -111,7 +111,13 @@ def late_depth(scale: Scale) -> Late:
         grown(1, 0.8, "stack"),
     )
     title = f"Late depth: a Llama of bytes, from fewer blocks to {full}"
-    return _late("late-depth", title, scale, full, courses)
+    return late("late-depth", title, scale, f"fixed-{full}", courses)
+
+
+def late(name: str, title: str, scale: Scale, full: str, courses: Sequence[Course]) -> Late:
+    """An experiment of a scale; of courses with one key the first."""
+    different = tuple({course.key: course for course in reversed(courses)}.values())[::-1]
+    return Late(name, title, scale.steps, scale.rates, scale.rate, full, different, scale.batch, scale.context)
 
 
 def jobs(late: Late, seeds: Sequence[int], done: Sequence[Ended]) -> Iterator[tuple[str, float, int]]:
@@ -139,13 +145,6 @@ def chosen(late: Late, course: Course, done: Sequence[Ended]) -> float:
     mine = [run for run in done if run.course == course.rate_of]
     first = min((run.seed for run in mine), default=0)
     return min((run for run in mine if run.seed == first), key=lambda run: run.choice).rate if mine else late.rate
-
-
-def _late(name: str, title: str, scale: Scale, full: int, courses: Sequence[Course]) -> Late:
-    different = tuple({course.key: course for course in courses}.values())
-    return Late(
-        name, title, scale.steps, scale.rates, scale.rate, f"fixed-{full}", different, scale.batch, scale.context
-    )
 
 
 def _deeper(after: float, more: int, init: str) -> Stage:

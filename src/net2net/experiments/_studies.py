@@ -13,7 +13,8 @@ from net2net.experiments._family_report import write_family
 from net2net.experiments._family_run import run_family
 from net2net.experiments._frontier import study
 from net2net.experiments._frontier_report import write_frontier
-from net2net.experiments._late import SCALES, late_depth
+from net2net.experiments._late import SCALES, Late, Scale, late_depth
+from net2net.experiments._late_width import late_width
 from net2net.experiments._surgery import operate
 from net2net.experiments._surgery_report import write_surgery
 from net2net.experiments._tasks import TextTask
@@ -53,19 +54,22 @@ class Outcome(Protocol):
         """For programs."""
 
 
-def _late_depth(order: Order) -> Outcome:
-    if order.budget not in SCALES:
-        raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(SCALES)}.")
-    found = study(
-        late_depth(SCALES[order.budget]),
-        order.folder,
-        order.data,
-        seeds=order.seeds,
-        steps=order.steps,
-        device=order.device,
-        progress=order.progress,
-    )
-    return write_frontier(found, order.folder)
+def _late(make: Callable[[Scale], Late]) -> Callable[[Order], Outcome]:
+    def carry_out(order: Order) -> Outcome:
+        if order.budget not in SCALES:
+            raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(SCALES)}.")
+        found = study(
+            make(SCALES[order.budget]),
+            order.folder,
+            order.data,
+            seeds=order.seeds,
+            steps=order.steps,
+            device=order.device,
+            progress=order.progress,
+        )
+        return write_frontier(found, order.folder)
+
+    return carry_out
 
 
 def _surgery(order: Order) -> Outcome:
@@ -88,6 +92,7 @@ def _chain(order: Order) -> Outcome:
 # A new experiment with a harness of its own is a function and its name here.
 STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
     "chain": _chain,
-    "late-depth": _late_depth,
+    "late-depth": _late(late_depth),
+    "late-width": _late(late_width),
     "surgery": _surgery,
 }
