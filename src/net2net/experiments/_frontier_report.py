@@ -18,6 +18,7 @@ from net2net.report import svg, table
 
 # The part of the full-size network's FLOPs in which a grown one should reach its score.
 GOAL = 0.6
+_TICKS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 _FIXED, _GROWN = "#009e73", "#0072b2"
 
 
@@ -115,8 +116,12 @@ def figure(found: Frontier) -> Any:
         )
         for place in places:
             label, spot = place.course.label.replace("->", "\N{RIGHTWARDS ARROW}"), (place.flops, place.score.mean)
-            panel.annotate(label, spot, fontsize=7, color=INK, xytext=(4, 4), textcoords="offset points")
+            below = (4, -9) if grown else (4, 4)  # a grown network and one of a size often lie side by side
+            panel.annotate(label, spot, fontsize=7, color=INK, xytext=below, textcoords="offset points")
     panel.set_xscale("log")
+    panel.set_xticks([tick for tick in _TICKS if 0.8 * min(p.flops for p in found.places) < tick])
+    panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    panel.minorticks_off()
     panel.set_xlabel("FLOPs of the whole run, relative to the full-size network")
     panel.set_ylabel("final loss, nats")
     panel.legend(frameon=False, fontsize=9)
