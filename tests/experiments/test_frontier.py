@@ -15,7 +15,7 @@ from net2net.experiments import STUDIES, LanguageShape, Order, TextTask, load_te
 from net2net.experiments._carry import Bench, carry
 from net2net.experiments._courses import Course, Ended, Stage, keep, kept
 from net2net.experiments._frontier import frontier, hull, study
-from net2net.experiments._frontier_report import FrontierReport, markdown, sentences
+from net2net.experiments._frontier_report import FrontierReport, markdown, sentences, write_frontier
 from net2net.experiments._late import SCALES, Late, Scale, chosen, jobs, late_depth
 from net2net.experiments._late_width import late_width
 
@@ -67,6 +67,12 @@ def test_a_full_size_that_does_not_pay_is_said_first() -> None:
     first, second, third, *_ = sentences(found)
     assert "doesn't pay here: fixed-1" in first
     assert "met by one seed, which says little" in second and ": missed. The nearest is grown: +0.500" in third
+
+
+def test_an_experiment_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
+    for runs in ([], [ended("fixed-1", 1.0, 1.0)], [ended("fixed-2", 1.0, 1.0), ended("grown", 1.0, 1.0, seed=2)]):
+        report = write_frontier(frontier(LATE, "text", (1, 2), runs), tmp_path)
+        assert "not enough runs" in report.text() and (tmp_path / "frontier.svg").exists()
 
 
 def test_rates_are_chosen_on_the_other_part_by_the_first_seed() -> None:

@@ -61,7 +61,7 @@ def rows(found: Frontier) -> list[list[str]]:
 
 def sentences(found: Frontier) -> Iterator[str]:
     """Whether the full size pays at all, and each goal: met or missed."""
-    full, grown = found.full, [place for place in found.places if place.grown]
+    full, grown = found.full, [place for place in found.places if place.above is not None]
     if full is None or not grown:
         yield "There are not enough runs to say anything yet."
         return
@@ -84,8 +84,7 @@ def sentences(found: Frontier) -> Iterator[str]:
             f"Against the full-size network, its loss in at most {GOAL:g} of its FLOPs: {_goal(best.behind_full)}. "
             f"The best is {best.course.label}: {_difference(best.behind_full)} for {best.flops:.2f}."
         )
-    low = [p for p in grown if p.above is not None]
-    best = min(low, key=lambda p: p.above.mean if p.above else math.inf)
+    best = min(grown, key=lambda p: p.above.mean if p.above else math.inf)
     yield (
         f"Against the frontier at equal FLOPs, below it: {_goal(best.above)}. The nearest is {best.course.label}: "
         f"{_difference(best.above)} at {best.flops:.2f}."
@@ -119,7 +118,7 @@ def figure(found: Frontier) -> Any:
             below = (4, -9) if grown else (4, 4)  # a grown network and one of a size often lie side by side
             panel.annotate(label, spot, fontsize=7, color=INK, xytext=below, textcoords="offset points")
     panel.set_xscale("log")
-    panel.set_xticks([tick for tick in _TICKS if 0.8 * min(p.flops for p in found.places) < tick])
+    panel.set_xticks([tick for tick in _TICKS if tick > 0.8 * min((p.flops for p in found.places), default=1.0)])
     panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     panel.minorticks_off()
     panel.set_xlabel("FLOPs of the whole run, relative to the full-size network")
