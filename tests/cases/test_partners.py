@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import net2net
+from net2net.operators import _width_design
+from net2net.operators._partners import partners
+from net2net.student import MAX_DRAFTS, Verdict
 
 
 class Distilled(nn.Module):
@@ -65,3 +71,49 @@ def test_what_a_refusal_asks_for_works(
     with torch.no_grad():
         y = net(x)
         assert float((student(x) - y).abs().max()) <= 1e-10 * float(y.abs().max())
+
+
+class Written(nn.Module):
+    """A size that is written into the forward, behind many widths of which none helps, and many numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [4, *range(8, 28)]
+        self.layers = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(widths)))
+        self.first, self.last = nn.Linear(28, 6), nn.Linear(6, 2)
+        for k in range(60):
+            setattr(self, f"number_{k}", 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.layers(x)
+        return self.last(self.first(torch.cat([h, x[:, :1]], 1)).view(-1, 6))
+
+
+def test_a_refusal_judges_few_drafts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those for a guess at partners; how long one takes is another matter."""
+    judged: list[int] = []
+    guesses: list[dict[str, int]] = []
+
+    class Counted(_width_design.Fit):
+        def __init__(self, numbers: Any, judge: Any, drafts: int) -> None:
+            def counted(settings: Any) -> Verdict:
+                judged[-1] += 1
+                return Verdict((0, 0), ("",), net2net.CouplingError("no"))
+
+            judged.append(0)
+            super().__init__(numbers, counted, drafts)
+
+    def searched(sizes: dict[str, int], analysis: net2net.Analysis, works: Callable[[dict[str, int]], bool]) -> Any:
+        def tried(more: dict[str, int]) -> bool:
+            guesses.append(more)
+            return works(more)
+
+        return partners(sizes, analysis, tried)
+
+    monkeypatch.setattr(_width_design, "Fit", Counted)
+    monkeypatch.setattr(_width_design, "partners", searched)
+    with pytest.raises(net2net.CouplingError):
+        net2net.widen(Written(), {"first": 9}, torch.randn(3, 4))
+    assert 0 < judged[0] <= MAX_DRAFTS
+    assert 8 < len(guesses) <= 16
+    assert judged[1:] and max(judged[1:]) <= 12
