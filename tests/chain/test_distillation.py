@@ -69,6 +69,22 @@ def test_the_teacher_and_the_random_state_stay_as_they_are() -> None:
     assert all(p.grad is None and p.requires_grad for p in teacher.parameters())
 
 
+class Noisy(nn.Linear):
+    """Draws in eval mode too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + torch.rand(())
+
+
+def test_a_teacher_that_draws_in_eval_mode_has_a_random_state_of_its_own() -> None:
+    student = nn.Linear(4, 3)
+    found = distiller(Noisy(4, 3), student)
+    student(X)
+    state = torch.get_rng_state()
+    found.term(X)
+    assert torch.equal(state, torch.get_rng_state())
+
+
 def test_a_projection_learns_and_is_thrown_away() -> None:
     teacher, student = network(8), network(16, 1)
     names, parameters = set(student.state_dict()), list(student.parameters())
@@ -91,9 +107,10 @@ def test_weight_falls_and_cap_holds() -> None:
     task = torch.tensor(0.2)
     student(X)
     assert math.isclose(float(found.term(X, task)), 0.1, rel_tol=1e-5)
+    assert float(found.term(X, torch.tensor(1e6))) > 1.0  # below the cap it is not made larger
     with pytest.raises(net2net.OptionError, match="task_loss"):
         found.term(X)
-    for _ in range(8):
+    for _ in range(7):
         student(X)
         last = found.term(X, task)
     assert float(last) == 0.0 and found.done == 10

@@ -13,6 +13,7 @@ from net2net.chain._check import Forecast, forecast
 from net2net.chain._family import Family
 from net2net.chain._files import taken_over
 from net2net.chain._ledger import Ledger
+from net2net.chain._report import write_report
 from net2net.chain._run import Train, carry_out
 
 
@@ -27,6 +28,18 @@ class ChainResult:
     def scores(self) -> tuple[float, ...]:
         """Of every model, the smallest first."""
         return tuple(entry.score for entry in self.ledger.entries)
+
+    def report(self, path: Path | str, metric: str = "score") -> None:
+        """Write a page with the score of every model against cumulative FLOPs, and the ledger.
+
+        Args:
+            path: of the HTML file.
+            metric: what the score is called.
+
+        Raises:
+            MissingExtraError: matplotlib isn't installed.
+        """
+        write_report(self.ledger, Path(path), metric)
 
 
 @dataclass(frozen=True)

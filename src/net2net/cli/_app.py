@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from net2net._version import __version__
 from net2net.analysis import analyze as analyze_model
 from net2net.cli import _render as render
+from net2net.cli._chain import chain
 from net2net.cli._checkpoint import grow_folder, words_of_config
 from net2net.cli._explore import explore
 from net2net.cli._grow import grow_model
@@ -266,6 +267,7 @@ def demo(
 
 
 app.command()(explore)
+app.command()(chain)
 app.command()(upcycle)
 app.command()(surgery)
 app.command()(log)

@@ -1,5 +1,6 @@
 """Experiments that compare ways to make a network bigger: the Net2Net paper's, language, late growth."""
 
+from net2net.experiments._chain_file import ChainFile, read_chain
 from net2net.experiments._experiment import Arm, Experiment, Group
 from net2net.experiments._findings import findings
 from net2net.experiments._images import Examples, ImageData, from_datasets, load_images
@@ -21,6 +22,7 @@ __all__ = [
     "SIZES",
     "STUDIES",
     "Arm",
+    "ChainFile",
     "Examples",
     "Experiment",
     "Group",
@@ -47,6 +49,7 @@ __all__ = [
     "load_images",
     "load_text",
     "read",
+    "read_chain",
     "reproduce",
     "summarise",
     "write_report",
