@@ -50,13 +50,13 @@ def dqn() -> Pair:
     agent = DQN("MlpPolicy", cart_pole(), learning_starts=20, buffer_size=150, target_update_interval=32, **of([9, 6]))
     agent.learn(200)
     outputs = F(["l", "r"], ["r", "stay", "l"])
-    return agent, net2net.rl.grow(agent, cart_pole(True), net_arch=[20, 6], features=SEEN[4], outputs=outputs)
+    return agent, net2net.rl.grow(agent, cart_pole(True), features=SEEN[4], outputs=outputs)
 
 
 @cache
 def sac() -> Pair:
     agent = SAC("MlpPolicy", pendulum(), learning_starts=20, batch_size=16, buffer_size=150, **of([9, 6])).learn(70)
-    return agent, net2net.rl.grow(agent, pendulum(True), net_arch=[20, 6], features=SEEN[3], outputs=F(2, 3))
+    return agent, net2net.rl.grow(agent, pendulum(True), features=SEEN[3], outputs=F(2, 3))
 
 
 @cache
@@ -71,9 +71,7 @@ def td3() -> Pair:
 @cache
 def recurrent() -> Pair:
     agent = RecurrentPPO("MlpLstmPolicy", cart_pole(), n_steps=32, n_epochs=2, **of([9], lstm_hidden_size=5)).learn(64)
-    return agent, net2net.rl.grow(
-        agent, cart_pole(True), net_arch=[20], features=SEEN[4], outputs=F(2, 3), lstm_hidden_size=10
-    )
+    return agent, net2net.rl.grow(agent, cart_pole(True), features=SEEN[4], outputs=F(2, 3), lstm_hidden_size=10)
 
 
 KINDS: list[Callable[[], Pair]] = [ppo, a2c, dqn, sac, td3, recurrent]
@@ -234,8 +232,19 @@ def test_states_of_a_recurrent_agent_over_a_sequence() -> None:
 def test_statistics_have_mean_0_and_variance_1_for_what_is_new() -> None:
     old, now = (one.get_vec_normalize_env() for one in a2c())
     assert old is not now and np.array_equal(old.obs_rms.mean, now.obs_rms.mean[1:-1])
-    assert np.array_equal(old.obs_rms.var, now.obs_rms.var[1:-1]) and old.obs_rms.count <= now.obs_rms.count
-    assert old.ret_rms.count <= now.ret_rms.count and old.ret_rms is not now.ret_rms
+    assert np.array_equal(old.obs_rms.var, now.obs_rms.var[1:-1]) and old.obs_rms.count == now.obs_rms.count
+    assert now.obs_rms.mean[[0, -1]].tolist() == [0, 0] and now.obs_rms.var[[0, -1]].tolist() == [1, 1]
+    assert old.ret_rms.count == now.ret_rms.count and old.ret_rms is not now.ret_rms
+
+
+def test_statistics_of_one_frame_stand_under_stacked_frames() -> None:
+    from net2net.rl._carried import _statistics
+    from net2net.rl._world import World
+
+    old = a2c()[0].get_vec_normalize_env().obs_rms
+    stacked = F(list("abc"), list("anbc"), frames=4)
+    grown = _statistics(old, "", World({"": stacked}, None))
+    assert np.array_equal(grown.mean, np.insert(old.mean, 1, 0.0)) and grown.count == old.count
 
 
 def test_old_transitions_are_told_in_the_new_world() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,9 @@ def carry_statistics(agent: BaseAlgorithm, new: BaseAlgorithm, world: World) -> 
 
 
 def _statistics(old: RunningMeanStd, key: str, world: World) -> RunningMeanStd:
-    features = world.observations.get(key)
-    result = RunningMeanStd()
+    features, result = world.observations.get(key), RunningMeanStd()
+    if features is not None and old.mean.shape[features.axis] == len(features.old):
+        features = replace(features, frames=1)  # frames are stacked on top of it
     result.mean, result.var = moved(old.mean, features, False, 0.0), moved(old.var, features, False, 1.0)
     result.mean, result.var, result.count = result.mean.copy(), result.var.copy(), old.count
     return result
