@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -89,10 +91,93 @@ def test_zeros_around_an_image_are_no_constant() -> None:
         net2net.surgery(teacher, stuck(3, 3, 5, 5, axis=1), features=features)
 
 
-def test_batch_norm_makes_something_else_of_a_constant_in_train_mode() -> None:
-    teacher = made(nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)))
-    with pytest.raises(net2net.FixedDimensionError, match=r"aten\.batch_norm in '0' is between"):
-        net2net.surgery(teacher, stuck(5, 3), features={0: WITHOUT_B["obs"]})
+IMAGES = {0: F(["a", "b", "c"], ["c", "a"], constants={"b": 0.7}, axis=1)}
+
+
+def removed(teacher: nn.Module, *shape: int, **words: Any) -> float:
+    """The error of a student without the constant feature, in both modes, on other inputs."""
+    axis = 1 if len(shape) > 2 else -1
+    features = {0: F(["a", "b", "c"], ["c", "a"], constants={"b": 0.7}, axis=axis, **words)}
+    student = net2net.surgery(teacher, stuck(*shape, axis=axis), features=features).student
+    y, found = stuck(*shape, seed=4, axis=axis), 0.0
+    for mode in (True, False):
+        old = y.index_select(axis, torch.tensor([2, 0]))
+        found = max(found, error(teacher.train(mode)(y), student.train(mode)(old)))
+    return found
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+def test_the_mean_of_a_batch_norm_takes_over_what_a_layer_without_bias_can_not(statistics: bool) -> None:
+    norm = nn.BatchNorm2d(4, track_running_stats=statistics)
+    teacher = made(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm, nn.ReLU()))
+    assert removed(teacher, 3, 3, 5, 5) <= 1e-10
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_what_is_put_around_an_image_may_be_the_constant(mode: str) -> None:
+    assert (
+        removed(made(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode=mode), nn.ReLU())), 3, 3, 5, 5) <= 1e-10
+    )
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_batch_norm_whose_mean_has_come_to_the_constant(affine: bool) -> None:
+    teacher = made(nn.Sequential(nn.BatchNorm1d(3, affine=affine), nn.Linear(3, 2)))
+    with pytest.raises(net2net.FixedDimensionError, match="running mean there isn't that yet"):
+        removed(teacher, 5, 3)
+    teacher[0].running_mean[1], teacher[0].running_var[1] = 0.7, 1e-20
+    assert removed(teacher, 5, 3) <= 1e-10
+    assert removed(made(nn.Sequential(nn.BatchNorm1d(3, track_running_stats=False), nn.Linear(3, 2))), 5, 3) <= 1e-10
+
+
+def test_a_product_and_a_sum_are_a_layer_too() -> None:
+    class Written(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(4))
+
+        def forward(self, obs: Tensor) -> Tensor:
+            return torch.tanh(obs @ self.weight + self.bias)
+
+    assert removed(made(Written()), 5, 3) <= 1e-10
+
+
+class Standardised(nn.Module):
+    """Brought to one size by statistics for all that is laid end to end, or of all frames."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.linspace(-0.5, 1.0, places))
+        self.places, self.layer = places, nn.Linear(places, 4)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        x = obs.flatten(1) if self.places > 5 else torch.cat([torch.ones_like(obs[:, :2]), obs], -1)
+        return torch.tanh(self.layer(x - self.mean))
+
+
+def test_statistics_of_more_than_the_features() -> None:
+    teacher, x = made(Standardised(5)), stuck(5, 3)
+    features = {0: F(["a", "b", "c"], ["a", "c"], constants={"b": 0.7})}
+    student = net2net.surgery(teacher, x, features=features).student
+    y = stuck(9, 3, seed=4)
+    assert error(teacher(y), student(y[:, [0, 2]])) <= 1e-10
+    frames = stuck(4, 2, 3)
+    with pytest.raises(net2net.FixedDimensionError, match="'mean' has several numbers for one feature"):
+        net2net.surgery(made(Standardised(6)), frames, features=features)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (nn.ConvTranspose2d(3, 4, 3), "makes no constant of one"),
+        (nn.Conv2d(3, 6, 3, groups=3), "can't"),
+        (nn.Conv2d(3, 4, 3, padding="same"), "pads with zeros"),
+        (nn.Conv2d(3, 4, 3, bias=False), "Give it a bias of zeros first"),
+    ],
+)
+def test_what_has_no_place_for_a_constant(layer: nn.Module, message: str) -> None:
+    with pytest.raises(net2net.FixedDimensionError, match=message):
+        net2net.surgery(made(nn.Sequential(layer, nn.ReLU())), stuck(3, 3, 5, 5, axis=1), features=IMAGES)
 
 
 def test_a_live_feature_stays() -> None:

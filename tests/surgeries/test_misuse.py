@@ -35,6 +35,9 @@ def mlp() -> nn.Module:
         ((2, 3, {"z": 0.0}), "constants= names 'z'"),
         ((2, 3, {"1": float("inf")}), "constants"),
         ((2, 3, {}, None, -1, 0), "frames=0"),
+        ((2, 3, {}, None, -1, 1, {"1": (0.0, 1.0)}), "'1', which is no new feature"),
+        ((2, 3, {}, None, -1, 1, {"2": (0.0, 0.0)}), "its mean and its variance, above 0"),
+        ((2, 3, {}, None, -1, 1, {"2": 3.0}), "its mean and its variance"),
     ],
 )
 def test_features_that_make_no_sense(arguments: tuple[Any, ...], message: str) -> None:
@@ -55,6 +58,7 @@ def test_features_that_make_no_sense(arguments: tuple[Any, ...], message: str) -
         ({"features": {0: F(3, 4, axis=2)}}, "has 2 axes, and no axis 2"),
         ({"features": {0: F(5, 6, axis=0)}}, "no features along axis 0"),
         ({"features": {0: F(3, 4), "input": F(3, 4)}}, "'input' is asked for twice"),
+        ({"features": {0: F(3, 4, statistics={"3": (0.0, 2.0)})}}, "no running normaliser"),
         ({"features": {0: 4}}, r"0 is given 4 \(int\); give net2net.Features"),
         ({"features": {0: F(3, 4)}, "how": "split"}, "how goes with sizes="),
     ],
@@ -130,11 +134,6 @@ def test_slices_at_places_of_the_forward() -> None:
         net2net.surgery(teacher, x, features={0: F(list("abcde"), list("nabcde"))})
     with pytest.raises(net2net.FixedDimensionError, match="would be mixed with another part"):
         net2net.surgery(teacher, x, features={0: F(list("abcde"), list("acbden"))})
-
-
-def test_an_axis_of_one_place() -> None:
-    with pytest.raises(net2net.FixedDimensionError, match="a single place"):
-        net2net.surgery(made(nn.Linear(1, 3)), drawn(4, 1), features={0: F(1, 3)})
 
 
 def test_the_state_of_a_core_is_no_feature_of_its_own() -> None:

@@ -1,7 +1,7 @@
 """Plan -> tensors, whole or in pieces."""
 
 from net2net.apply._pieces import PIECE, bounds, pieces
-from net2net.apply._shifts import OPERATIONS
+from net2net.apply._shifts import OPERATIONS, value_of
 from net2net.apply._tensors import grow_state, make_piece, root_mean_square
 from net2net.apply._threads import alone, in_threads, one_core_each, threads
 
@@ -17,4 +17,5 @@ __all__ = [
     "pieces",
     "root_mean_square",
     "threads",
+    "value_of",
 ]

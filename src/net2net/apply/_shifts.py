@@ -26,6 +26,9 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "aten.clamp": lambda self, min=None, max=None: self.clamp(min, max),
     "aten.clamp_min": lambda self, min: self.clamp(min=min),
     "aten.clamp_max": lambda self, max: self.clamp(max=max),
+    "aten.batch_norm": lambda input, running_mean, running_var, eps, weight=1.0, bias=0.0: (
+        (input - running_mean) / (running_var + eps).sqrt() * weight + bias
+    ),
 }
 
 
@@ -42,8 +45,7 @@ def shifted(bias: torch.Tensor, shifts: tuple[Shift, ...], state: Mapping[str, t
     total = bias.detach().double()
     for shift in shifts:
         weight = state[shift.weight].detach().double()
-        constants = torch.from_numpy(shift.constants).to(weight)
-        values = _value(shift.formula, constants, state).expand(constants.shape)
+        values = value_of(shift.formula, shift, state)
         places = torch.from_numpy(shift.places).to(weight.device)
         read = torch.where(places >= 0, values[places.clamp(min=0)], 0.0)
         made = weight.movedim(shift.axis, -1) @ read
@@ -51,11 +53,18 @@ def shifted(bias: torch.Tensor, shifts: tuple[Shift, ...], state: Mapping[str, t
     return total.to(bias.dtype)
 
 
+def value_of(formula: Any, shift: Shift, state: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What a formula, or a part of one, makes of the constants of a shift: a number for each, in float64."""
+    constants = torch.from_numpy(shift.constants).to(state[shift.weight].device)
+    return torch.as_tensor(_value(formula, constants, state)).to(constants).expand(constants.shape)
+
+
 def _value(formula: Any, constants: torch.Tensor, state: Mapping[str, torch.Tensor]) -> Any:
     if formula == "x":
         return constants
     if isinstance(formula, dict):
-        return state[formula["state"]].detach().to(constants).reshape(-1)
+        entries = state[formula["state"]].detach().to(constants).reshape(-1)
+        return entries[torch.tensor(formula["at"], device=entries.device)] if "at" in formula else entries
     if isinstance(formula, (list, tuple)):
         operation, arguments = formula
         return OPERATIONS[operation](**{name: _value(f, constants, state) for name, f in arguments.items()})

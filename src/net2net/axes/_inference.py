@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from net2net.axes._opened import CLOSED, Opened
-from net2net.axes._terms import UNIT, Atom, Lock, LockKind, Term, atoms, lock, size, unify
+from net2net.axes._terms import UNIT, Atom, Lock, LockKind, Term, atoms, head, lock, size, unify
 from net2net.capture import STRETCHES, Graph, Node, UnknownSize, Value
 
 Axes = tuple[Term, ...]
@@ -143,6 +143,11 @@ class Inference:
             reason = reason or Lock(LockKind.OPERATION, "its length depends on values")
         return Atom(length, reason) if length != 1 else UNIT
 
+    def given(self, length: int, reason: Lock | None, followed: bool = True) -> Term:
+        """An axis that the network is given: one of a single place is an atom too, where such axes are followed."""
+        single = length == 1 and followed and self.opened.single
+        return Atom(1, reason) if single else self.fresh(length, reason)
+
     def fixed(self, node: Node, shape: Sequence[int], reason: str, kind: LockKind = LockKind.OPERATION) -> Axes:
         """New locked axes for a shape."""
         return tuple(self.fresh(s, Lock(kind, f"{reason} ({node.where})")) for s in shape)
@@ -179,12 +184,15 @@ class Inference:
         for axes in operands:
             offset = len(result) - len(axes)
             for dim, term in enumerate(axes, start=offset):
-                if size(term) == 1:
+                if head(term) == UNIT:
                     continue
-                if size(result[dim]) == 1:
+                if head(result[dim]) == UNIT:
                     result[dim] = term
-                else:
+                elif size(result[dim]) == size(term):
                     unify(result[dim], term, node.where)
+                else:  # a single place that somebody means to change
+                    short, result[dim] = sorted((result[dim], term), key=size)
+                    lock(short, f"it is stretched to {size(result[dim])} places ({node.where})")
         return tuple(result)
 
     def contract(self, node: Node, left: tuple[Value, int], right: tuple[Value, int]) -> None:
@@ -244,12 +252,13 @@ def infer(graph: Graph, opened: Opened = CLOSED) -> Inference:
     for name, value in graph.state.items():
         constant = value.kind == "buffer" and not value.saved and not value.zeros and not _is_statistic(value)
         reason = Lock(LockKind.CONSTANT, f"the buffer '{name}' holds constants") if constant else None
-        inference.axes[value] = tuple(inference.fresh(s, reason) for s in value.shape)
+        inference.axes[value] = tuple(inference.given(s, reason) for s in value.shape)
     for value in graph.inputs:
         reason = Lock(LockKind.INPUT, _input_reason(value))
+        free = [(value.name, dim) in opened.inputs for dim in range(len(value.shape))]
         inference.axes[value] = tuple(
-            inference.fresh(s, None if (value.name, dim) in opened.inputs else reason)
-            for dim, s in enumerate(value.shape)
+            inference.given(s, None if is_free else reason, followed=is_free)
+            for s, is_free in zip(value.shape, free, strict=True)
         )
     for node in graph.nodes:
         _apply_rule(inference, node)

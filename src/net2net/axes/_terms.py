@@ -193,6 +193,8 @@ def _unify_products(a: Product, b: Product, why: str) -> None:
             for term in (first, second, *left, *right):
                 lock(term, f"{why} relates blocks of {size(first)} to blocks of {size(second)}", LockKind.ALIGNMENT)
             return
+    for term in (*left, *right):  # of single places
+        lock(term, f"{why} relates a single place to none", LockKind.ALIGNMENT)
 
 
 def _locked(sizes: Sequence[int], term: Term, reason: str) -> list[Term]:

@@ -17,8 +17,8 @@ class Shift:
     """To a bias is added what a weight makes of constants: sum over j of weight[..., j, ...] * value[j].
 
     `constants` are the numbers of the input, `formula` is what the network makes of them before the weight (as JSON:
-    "x" is the constant, {"state": name} a stored tensor, [operation, {argument: formula}] an operation), and
-    `places[j]` the constant that place j of axis `axis` of the weight reads, or -1.
+    "x" is the constant, {"state": name} a stored tensor, with "at" its entries there, [operation, {argument: formula}]
+    an operation), and `places[j]` the constant that place j of axis `axis` of the weight reads, or -1.
     """
 
     weight: str

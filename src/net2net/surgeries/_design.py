@@ -16,7 +16,8 @@ from net2net.capture import Example, Graph, with_inputs
 from net2net.errors import FixedDimensionError, GrowthError, OptionError
 from net2net.plan import Plan
 from net2net.proof import Interface, Port
-from net2net.surgeries._plan import Changed, changed_axes, surgery_plan
+from net2net.surgeries._changed import Changed, changed_axes
+from net2net.surgeries._plan import surgery_plan
 from net2net.surgeries._ports import Wanted, Wish, opened, wishes
 from net2net.surgeries._starts import Given, start_of
 

@@ -29,6 +29,8 @@ class Features:
             bias. Of new tokens of an input: "random" (default), "mean", "zero" or "copy:NAME".
         axis: the axis of the tensor that they stand along.
         frames: how many times all of them stand there, one frame after the other.
+        statistics: of an input, for each new name its mean and variance, where they are known: running normalisers of
+            the network begin with them, and with mean 0 and variance 1 for all others.
 
     Example:
         >>> Features(["x", "v"], ["x", "angle", "v"]).places(2, "'obs'").source.tolist()
@@ -43,6 +45,7 @@ class Features:
     start: str | float | None = None
     axis: int = -1
     frames: int = 1
+    statistics: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for names in (self.before, self.after):
@@ -53,6 +56,10 @@ class Features:
         if isinstance(self.frames, bool) or not isinstance(self.frames, int) or self.frames < 1:
             raise OptionError(f"frames={self.frames!r}; give how many frames there are, 1 or more.")
         _require_start(self.start)
+        for name, pair in self.statistics.items():
+            if str(name) not in self.new or str(name) in self.old:
+                raise UnknownNameError(f"statistics= names {name!r}, which is no new feature.")
+            _require_statistics(name, pair)
         self._known(self.constants, "constants=")
         if self.copied is not None:
             self._known([self.copied], "start=")
@@ -143,6 +150,13 @@ def _require_names(names: object) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise OptionError(f"the name {twice[0]!r} stands twice among the features; every name is one feature.")
+
+
+def _require_statistics(name: object, pair: object) -> None:
+    numbers = list(pair) if isinstance(pair, Sequence) and not isinstance(pair, str) else []
+    fits = len(numbers) == 2 and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+    if not fits or numbers[1] <= 0:
+        raise OptionError(f"statistics[{name!r}] is {described(pair)}; give its mean and its variance, above 0.")
 
 
 def _require_start(start: object) -> None:

@@ -63,7 +63,8 @@ def opened(found: list[Wish]) -> Opened:
         if wish.axis is not None:
             mine[wish.side].update((name, wish.axis) for name, _ in wish.values)
     tables = frozenset(table.name for wish in found for table in wish.tables)
-    return Opened(frozenset(mine["input"]), frozenset(mine["output"]), tables)
+    single = any(wish.places.before == 1 for wish in found)
+    return Opened(frozenset(mine["input"]), frozenset(mine["output"]), tables, single)
 
 
 Named = dict[str, list[tuple[str, Value]]]

@@ -19,9 +19,10 @@ from net2net.operators import Made, WidthDesigner, grow, replays, told
 from net2net.plan import Plan, check_seed
 from net2net.student import NewSizes, Trial, fill, initial_values
 from net2net.surgeries._change import Surgery
+from net2net.surgeries._changed import Changed, changed_axes
+from net2net.surgeries._constants import require_settled
 from net2net.surgeries._design import Design, analysed, designed, interface_of, require_constants
 from net2net.surgeries._features import Features as Features
-from net2net.surgeries._plan import Changed, changed_axes
 from net2net.surgeries._ports import Wanted, Wish
 from net2net.surgeries._starts import moved, outputs_on
 from net2net.width import WidthOptions, compensate
@@ -119,6 +120,7 @@ def _made(
     plan = replace(plan, changed={**plan.changed, **blueprint.changed(model)})
     plan = compensate(plan, analysis.sites, constants)
     state = state_of(model, analysis)
+    require_settled(plan, state)
     require_tensors(plan, state)
     initial = initial_values(blueprint.model, plan.seed) if plan.draws_initial else None
     student = fill(model, blueprint, plan, sizes, grow_state(plan, state, initial))

@@ -124,6 +124,9 @@ def expand(inference: Inference, node: Node) -> list[Axes]:
     if node.get("other") is not None:
         return [inference.broadcast(node, [axes, inference.of(node["other"])])]
     offset = len(out) - len(x.shape)
+    for d, axis in enumerate(axes, start=offset):
+        if x.shape[d - offset] != out[d]:
+            lock(axis, f"it is stretched to {out[d]} places ({node.where})")
     return [
         tuple(
             axes[d - offset] if d >= offset and x.shape[d - offset] == s else inference.fresh(s)
