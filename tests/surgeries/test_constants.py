@@ -148,22 +148,23 @@ class Standardised(nn.Module):
     def __init__(self, places: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.linspace(-0.5, 1.0, places))
-        self.places, self.layer = places, nn.Linear(places, 4)
+        self.layer = nn.Linear(places, 4)
 
-    def forward(self, obs: Tensor) -> Tensor:
-        x = obs.flatten(1) if self.places > 5 else torch.cat([torch.ones_like(obs[:, :2]), obs], -1)
+    def forward(self, obs: Tensor, goal: Tensor) -> Tensor:
+        x = torch.cat([goal, obs.flatten(1)], -1)
         return torch.tanh(self.layer(x - self.mean))
 
 
 def test_statistics_of_more_than_the_features() -> None:
     teacher, x = made(Standardised(5)), stuck(5, 3)
     features = {0: F(["a", "b", "c"], ["a", "c"], constants={"b": 0.7})}
-    student = net2net.surgery(teacher, x, features=features).student
-    y = stuck(9, 3, seed=4)
-    assert error(teacher(y), student(y[:, [0, 2]])) <= 1e-10
-    frames = stuck(4, 2, 3)
+    goal, y = drawn(5, 2), stuck(5, 3, seed=4)
+    student = net2net.surgery(teacher, (x, goal), features=features).student
+    assert error(teacher(y, goal), student(y[:, [0, 2]], goal)) <= 1e-10
+    frames = drawn(5, 2, 3)
+    frames[..., 1] = 0.7
     with pytest.raises(net2net.FixedDimensionError, match="'mean' has several numbers for one feature"):
-        net2net.surgery(made(Standardised(6)), frames, features=features)
+        net2net.surgery(made(Standardised(8)), (frames, goal), features=features)
 
 
 @pytest.mark.parametrize(
