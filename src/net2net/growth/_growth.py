@@ -19,7 +19,16 @@ from net2net.growth._log import LogEntry, append
 from net2net.growth._prove import prove
 from net2net.growth._summary import in_words
 from net2net.growth._twins import Twins, closest_copies, twins_table
-from net2net.optimizer import RAMP_STEPS, grow_optimizer, grow_scheduler, has_ended, require_ramp, student_groups
+from net2net.optimizer import (
+    RAMP_STEPS,
+    grow_optimizer,
+    grow_scheduler,
+    has_ended,
+    require_factor,
+    require_ramp,
+    student_groups,
+)
+from net2net.optimizer import clip as start_clip
 from net2net.optimizer import ramp as start_ramp
 from net2net.plan import Plan
 from net2net.proof import Verification
@@ -75,7 +84,9 @@ class Growth:
         before, after = (sum(p.numel() for p in model.parameters()) for model in (self.teacher, self.student))
         return append(path, self.plan, (before, after), step, change)
 
-    def optimizer(self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None) -> Optimizer:
+    def optimizer(
+        self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None, clip: float | None = None
+    ) -> Optimizer:
         """The student's optimizer, which goes on from where the teacher's was.
 
         It is of the same class with the same options and groups: a parameter is in the group of the one that it comes
@@ -93,6 +104,8 @@ class Growth:
                 shares="even"`, whole multiples) stays the teacher's function for ever; "paper": a tenth of all rates;
                 "boost": 1.3 times the rate for tensors that are new as a whole.
             ramp: over how many steps the rates rise from 0; 0 for no ramp. By default 200, with "trajectory" 0.
+            clip: how many times its running size an entry of a gradient may be: 5.0 is what OpenAI Five had; by default
+                none is cut off. `net2net.training.clip` does it for any optimizer.
 
         Returns:
             The student's optimizer.
@@ -120,6 +133,8 @@ class Growth:
         """
         require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the teacher")
         require_ramp(ramp)
+        if clip is not None:
+            require_factor(clip)
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
         result = grow_optimizer(self.plan, self.teacher, self.student, optimizer, rates, ramped=steps != 0)
         if rates != "restart" and has_ended(optimizer):
@@ -130,6 +145,8 @@ class Growth:
             )
         if steps != 0:
             start_ramp(result, steps)
+        if clip is not None:
+            start_clip(result, clip)
         return result
 
     def param_groups(self, optimizer: Optimizer, rates: str = "keep") -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Plan -> optimizer: state, learning rates, schedule and ramp of the student's training."""
 
+from net2net.optimizer._clip import clip, require_factor
 from net2net.optimizer._followed import followed
 from net2net.optimizer._groups import RATES, has_ended, student_groups
 from net2net.optimizer._moments import KINDS, grow_moment
@@ -15,6 +16,7 @@ __all__ = [
     "RATES",
     "StateRule",
     "carried",
+    "clip",
     "followed",
     "grow_moment",
     "grow_optimizer",
@@ -22,6 +24,7 @@ __all__ = [
     "has_ended",
     "ramp",
     "register_optimizer",
+    "require_factor",
     "require_ramp",
     "resume_ramp",
     "rules_for_keys",

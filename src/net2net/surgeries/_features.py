@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,8 +26,9 @@ class Features:
             are the same feature, wherever it stands.
         constants: of an input, for each name that goes the constant that it has become.
         start: how new entries of an output begin: "never" (a logit so low that it's never chosen), "lowest" (a value as
-            low as the lowest on the example inputs), "zero", "copy:NAME", "mean" (of the old ones), or a number, the
-            bias. Of new tokens of an input: "random" (default), "mean", "zero" or "copy:NAME".
+            low as the lowest on the example inputs), "share:0.05" (a bias with which each is chosen that often on the
+            example inputs), "zero", "copy:NAME", "mean" (of the old ones), or a number, the bias. Of new tokens of an
+            input: "random" (default), "mean", "zero" or "copy:NAME".
         axis: the axis of the tensor that they stand along.
         frames: how many times all of them stand there, one frame after the other.
         statistics: of an input, for each new name its mean and variance, where they are known: running normalisers of
@@ -68,6 +70,11 @@ class Features:
     def copied(self) -> str | None:
         """The name that new entries copy, if they copy one."""
         return self.start[5:] if isinstance(self.start, str) and self.start.startswith("copy:") else None
+
+    @property
+    def share(self) -> float | None:
+        """The mean probability that each new entry begins with, if that is asked for."""
+        return float(self.start[6:]) if isinstance(self.start, str) and self.start.startswith("share:") else None
 
     @property
     def old(self) -> list[str]:
@@ -164,4 +171,10 @@ def _require_start(start: object) -> None:
         return
     if isinstance(start, (int, float)) and not isinstance(start, bool) and math.isfinite(start):
         return
-    raise OptionError(f"start={start!r} is not known; use one of {', '.join(_WORDS)}, 'copy:NAME', or a number.")
+    if isinstance(start, str) and start.startswith("share:"):
+        with contextlib.suppress(ValueError):
+            if 0 < float(start[6:]) < 1:
+                return
+    raise OptionError(
+        f"start={start!r} is not known; use one of {', '.join(_WORDS)}, 'copy:NAME', 'share:0.05', or a number."
+    )

@@ -69,10 +69,32 @@ def start_of(wish: Wish, hidden: bool, given: Callable[[], Given]) -> Start:
     if chosen == "lowest":
         lowest = min(float(n.min()) for n in numbers)
         return Start(f"lowest: {lowest:.4g}, the least value on the example inputs", bias=lowest)
-    count = len(wish.places.new)
-    least = min(float(torch.logsumexp(n, wish.axis if wish.axis is not None else -1).min()) for n in numbers)
+    axis, count = -1 if wish.axis is None else wish.axis, len(wish.places.new)
+    if features.share is not None:
+        bias = _of_share(torch.cat([torch.logsumexp(n, axis).flatten() for n in numbers]), features.share, count)
+        return Start(f"{chosen}: a logit of {bias:.4g}", bias=bias)
+    least = min(float(torch.logsumexp(n, axis).min()) for n in numbers)
     bias = math.floor(least + math.log(NEVER / max(count, 1)))
     return Start(f"never: a logit of {bias:g}", bias=float(bias))
+
+
+def _of_share(others: torch.Tensor, share: float, count: int) -> float:
+    """The logit with which each of `count` entries gets that mean share of the probability.
+
+    Args:
+        others: logsumexp of the logits that are there, of shape (rows,).
+
+    Raises:
+        OptionError: there isn't so much.
+    """
+    if share * count >= 1:
+        raise OptionError(f"start='share:{share:g}': {count} new entries can't each have that much of the probability.")
+    low, high = float(others.min()) - 100, float(others.max()) + 100
+    for _ in range(80):  # halving: to the last digit
+        middle = (low + high) / 2
+        mean = float(torch.sigmoid(middle + math.log(count) - others).mean()) / count
+        low, high = (middle, high) if mean < share else (low, middle)
+    return middle
 
 
 def _default(wish: Wish) -> str:

@@ -136,15 +136,15 @@ def _measured(made: Made, model: nn.Module, examples: tuple[Example, ...]) -> Ma
     """The same, with the probability that new logits get in the plan."""
     named = {port.name: port for port in made.known.interface.outputs}
     starts = [c.start or "" for c in made.plan.changes if isinstance(c, Surgery)]
-    if not any(start.startswith("never") for start in starts):
+    if not any(start.startswith(("never", "share")) for start in starts):
         return made
     given = outputs_on(made.student, made.known.interface.examples(model, examples))
     changes = []
     for change in made.plan.changes:
         assert isinstance(change, Surgery)
-        if change.side == "output" and (change.start or "").startswith("never"):
+        if change.side == "output" and (change.start or "").startswith(("never", "share")):
             change = replace(change, moved=moved(named[change.name], given))
-            if change.moved is not None and change.moved > 1e-3:
+            if (change.start or "").startswith("never") and change.moved is not None and change.moved > 1e-3:
                 raise OptionError(
                     f"new entries of the output '{change.name}' get {change.moved:.1%} of the probability: something "
                     "between the bias and the output raises them. Give start= a number, the bias that is low enough."
