@@ -114,8 +114,8 @@ def __getattr__(name: str) -> _Any:
         found = getattr(importlib.import_module(f"net2net.{_LAZY[name]}"), name)
         globals()[name] = found
         return found
-    if name == "rl":  # a room that needs an extra
-        return importlib.import_module("net2net.rl")
+    if name in ("distributed", "rl"):  # rooms that are slow to import, or need an extra
+        return importlib.import_module(f"net2net.{name}")
     if name not in _MOVED:
         raise AttributeError(f"module 'net2net' has no attribute '{name}'")
     new = f"net2net.{_MOVED[name]}"

@@ -2,7 +2,7 @@
 
 from net2net.apply._pieces import PIECE, bounds, pieces
 from net2net.apply._shifts import OPERATIONS, value_of
-from net2net.apply._tensors import grow_state, make_piece, root_mean_square
+from net2net.apply._tensors import grow_one, grow_state, make_piece, root_mean_square
 from net2net.apply._threads import alone, in_threads, one_core_each, threads
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "PIECE",
     "alone",
     "bounds",
+    "grow_one",
     "grow_state",
     "in_threads",
     "make_piece",

@@ -40,7 +40,7 @@ def shifted(bias: torch.Tensor, shifts: tuple[Shift, ...], state: Mapping[str, t
         shifts: what to add.
         state: the tensors of the network that the bias is of.
     """
-    if not shifts:
+    if not shifts or bias.device.type == "meta":
         return bias
     total = bias.detach().double()
     for shift in shifts:

@@ -12,7 +12,7 @@ import torch
 from net2net.apply._draws import uniform
 from net2net.apply._pieces import bounds, pieces
 from net2net.apply._shifts import shifted
-from net2net.apply._threads import in_threads
+from net2net.apply._threads import alone, in_threads
 from net2net.plan import FRESH, AxisMap, Fresh, Noise, Plan, TensorPlan
 
 # Gives the values that a layer's own initialiser would put in a tensor of the student.
@@ -52,6 +52,32 @@ def grow_state(
     return dict(zip(names, in_threads(grown, names), strict=True))
 
 
+def grow_one(
+    plan: Plan, name: str, state: Mapping[str, torch.Tensor], initialiser: Initialiser | None = None
+) -> torch.Tensor:
+    """One tensor of what `grow_state` makes, by itself: of the teacher's tensors those that it needs are asked for.
+
+    Args:
+        plan: the growth.
+        name: of the student's tensor; it is named by the plan, or the teacher has it.
+        state: the teacher's tensors; whatever is asked for has its whole shape.
+        initialiser: as for `grow_state`.
+    """
+
+    def below(source: str) -> torch.Tensor:
+        return state[source] if plan.earlier is None else grow_one(plan.earlier, source, state, initialiser)
+
+    tensor = plan.tensors.get(name)
+    with torch.no_grad(), alone():
+        if tensor is None:
+            return below(name).detach().clone()
+        weights = {shift.weight: below(shift.weight) for shift in tensor.shifts}
+        read = dict.fromkeys(path for shift in tensor.shifts for path in shift.reads)
+        weights |= {path: below(path) for path in read if path not in weights}
+        source = shifted(below(tensor.source or name), tensor.shifts, weights)
+        return grow_tensor(name, source, tensor, plan.seed, initialiser)
+
+
 def grow_tensor(
     name: str, tensor: torch.Tensor, plan: TensorPlan, seed: int, initialiser: Initialiser | None = None
 ) -> torch.Tensor:
@@ -66,8 +92,10 @@ def grow_tensor(
         initialiser: as for `grow_state`.
 
     Returns:
-        A tensor of `plan.shape`, in the dtype and on the device of `tensor`.
+        A tensor of `plan.shape`, in the dtype and on the device of `tensor`: of one without memory, one without memory.
     """
+    if tensor.device.type == "meta":
+        return tensor.new_empty(plan.shape)
     if plan.fill == "initial":
         assert initialiser is not None
         return initialiser(name).to(tensor)

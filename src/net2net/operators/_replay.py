@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from net2net.capture import Inputs, Methods, examples_of, require_teacher, unobserved
+from net2net.capture import Example, Inputs, Methods, examples_of, require_teacher, unobserved
 from net2net.errors import require_kind
 from net2net.growth import Growth, compiled_alike, proved
 from net2net.operators._alive import told
@@ -43,10 +43,20 @@ def replay(plan: Plan, teacher: nn.Module, example_inputs: Inputs, *, methods: M
     plan.require_replayable()
     require_teacher(teacher, example_inputs)
     examples = examples_of(example_inputs, methods, teacher)
+    made = carried_along(plan, teacher, examples)
+    return compiled_alike(told(proved(teacher, made.student, made.plan, examples, made.known)))
+
+
+def carried_along(plan: Plan, teacher: nn.Module, examples: tuple[Example, ...]) -> Made:
+    """What the steps of a plan make of a network, before its proof.
+
+    Raises:
+        GrowthError: as for `replay`.
+    """
     made: Made | None = None
     for step in plan.steps:
         model = teacher if made is None else made.student
         given = examples if made is None else made.known.interface.examples(teacher, examples)
         made = replaying(step)(step, model, given).after(made)
     assert made is not None
-    return compiled_alike(told(proved(teacher, made.student, made.plan, examples, made.known)))
+    return made

@@ -3,7 +3,7 @@
 from net2net.optimizer._clip import clip, require_factor
 from net2net.optimizer._followed import followed
 from net2net.optimizer._groups import RATES, has_ended, student_groups
-from net2net.optimizer._moments import KINDS, grow_moment
+from net2net.optimizer._moments import KINDS, grow_moment, lineage
 from net2net.optimizer._optimizer import grow_optimizer
 from net2net.optimizer._ramp import RAMP_KEY, RAMP_STEPS, ramp, require_ramp, resume_ramp
 from net2net.optimizer._rules import StateRule, carried, register_optimizer, rules_for_keys
@@ -22,6 +22,7 @@ __all__ = [
     "grow_optimizer",
     "grow_scheduler",
     "has_ended",
+    "lineage",
     "ramp",
     "register_optimizer",
     "require_factor",

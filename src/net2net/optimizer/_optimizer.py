@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,9 +17,25 @@ from net2net.optimizer._moments import KINDS, grow_moment, with_ramp
 from net2net.optimizer._rules import OptimizerRules, carried, copied, rules_of
 from net2net.plan import Plan
 
+# All of a tensor that may be sharded; and the part of a tensor that is kept where a parameter is.
+Whole = Callable[[torch.Tensor], torch.Tensor]
+Part = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def _on_device(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    return tensor.to(parameter.device)
+
 
 def grow_optimizer(
-    plan: Plan, teacher: nn.Module, student: nn.Module, optimizer: Optimizer, rates: str = "keep", ramped: bool = False
+    plan: Plan,
+    teacher: nn.Module,
+    student: nn.Module,
+    optimizer: Optimizer,
+    rates: str = "keep",
+    ramped: bool = False,
+    *,
+    whole: Whole = torch.Tensor.detach,
+    part: Part = _on_device,
 ) -> Optimizer:
     """The student's optimizer: the teacher's class, options and groups, with its state carried along the plan.
 
@@ -30,6 +46,7 @@ def grow_optimizer(
         optimizer: the teacher's optimizer; it is not changed.
         rates: as for `Growth.optimizer`.
         ramped: whether the learning rates will rise from 0.
+        whole, part: gather a tensor that is sharded, and keep the own part of one.
 
     Raises:
         OptionError: the optimizer is of an unknown class or no optimizer of the teacher, or the rates are not defined.
@@ -43,7 +60,7 @@ def grow_optimizer(
     for member in followed(plan, teacher, student):
         state = optimizer.state.get(member.source)
         if member.parameter in mine and state:
-            result.state[member.parameter] = _state(state, member, rules, type(optimizer).__name__, ramped)
+            result.state[member.parameter] = _state(state, member, rules, type(optimizer).__name__, ramped, whole, part)
     return result
 
 
@@ -59,7 +76,13 @@ def _constructed(optimizer: Optimizer, groups: list[dict[str, Any]]) -> Optimize
 
 
 def _state(
-    state: Mapping[str, Any], member: Followed, rules: OptimizerRules, optimizer: str, ramped: bool
+    state: Mapping[str, Any],
+    member: Followed,
+    rules: OptimizerRules,
+    optimizer: str,
+    ramped: bool,
+    whole: Whole,
+    part: Part,
 ) -> dict[str, Any]:
     """The state of one parameter of the student.
 
@@ -81,9 +104,9 @@ def _state(
             )
         rule = with_ramp(KINDS[kind]) if ramped else KINDS[kind]
         if kind == "weight":  # the distance from the weight is what scales as the weight does
-            behind = grow_moment(tensor - member.source.detach(), member.steps, rule)
-            return behind.to(member.parameter.device) + member.parameter.detach()
-        return grow_moment(tensor, member.steps, rule).to(member.parameter.device)
+            behind = grow_moment(whole(tensor) - whole(member.source), member.steps, rule)
+            return part(behind, member.parameter) + member.parameter.detach()
+        return part(grow_moment(whole(tensor), member.steps, rule), member.parameter)
 
     with torch.no_grad():
         return dict(carried(state, rules.state, grow))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +32,17 @@ def write(path: str | Path, describe: Callable[[Store], dict[str, Any]]) -> None
 
     header = json.dumps(describe(store))
     save_file(arrays, str(path), metadata={_KEY: header})
+
+
+def fingerprint(describe: Callable[[Store], dict[str, Any]]) -> str:
+    """A hash of what `write` would write: the same for the same data, in any process."""
+    found = hashlib.sha256()
+
+    def store(array: np.ndarray) -> str:
+        return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
+
+    found.update(json.dumps(describe(store), sort_keys=True).encode())
+    return found.hexdigest()
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from net2net.errors import OptionError
 from net2net.plan._changes import Change, Deepening, Preservation, Widening, change_from
-from net2net.plan._file import Arrays, Store, not_a_plan, plain, read, write
+from net2net.plan._file import Arrays, Store, fingerprint, not_a_plan, plain, read, write
 from net2net.plan._table import reasons, step_table
 from net2net.plan._tensor_plan import TensorPlan
 
@@ -106,6 +106,11 @@ class Plan:
     def save(self, path: str | Path) -> None:
         """Write the plan to one file; `Plan.load` reads it, and `net2net.replay` carries it out again."""
         write(path, lambda store: {"format": _FORMAT, **self._data(store)})
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that the plan says: equal plans have the same one, on every machine."""
+        return fingerprint(self._data)
 
     def _data(self, store: Store) -> dict[str, Any]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,6 +27,11 @@ class Shift:
     constants: npt.NDArray[np.float64]
     formula: Any = "x"
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The stored tensors that the formula names."""
+        return tuple(_states(self.formula))
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Shift):
             return NotImplemented
@@ -44,3 +49,11 @@ class Shift:
     def from_data(cls, data: Mapping[str, Any], arrays: Arrays) -> Self:
         """The shift that `data` described."""
         return cls(**{**data, "places": arrays[data["places"]], "constants": arrays[data["constants"]]})
+
+
+def _states(formula: Any) -> Iterator[str]:
+    if isinstance(formula, dict):
+        yield formula["state"]
+    elif isinstance(formula, (list, tuple)):
+        for part in formula[1].values():
+            yield from _states(part)

@@ -1,0 +1,5 @@
+"""The same plan on sharded models: each rank makes its own part."""
+
+from net2net.distributed._grow import ShardedGrowth, grow
+
+__all__ = ["ShardedGrowth", "grow"]
