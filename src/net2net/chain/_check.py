@@ -142,7 +142,7 @@ def _model(family: Family, index: int, before: nn.Module | None) -> tuple[nn.Mod
     """A model, its link, and why that isn't exact."""
     size = family.models[index]
     if before is not None and is_request(size, family.build):
-        growth = grow(_with_weights(before), family.inputs, **{"seed": family.seed, **size})
+        growth = grow(before, family.inputs, **{"seed": family.seed, **size})
         preserves = growth.plan.preserves
         return growth.student, "exact" if preserves == "exact" else preserves, ""
     model = _without_weights(family, index)
@@ -171,16 +171,14 @@ def _planned(teacher: nn.Module, student: nn.Module, inputs: Inputs, options: Ma
 
 
 def _without_weights(family: Family, index: int) -> nn.Module:
-    """The model on the meta device; with weights where its class can't be made there."""
-    try:
-        with torch.device("meta"), silent():
-            return built(family.models[index], family.build, family.seed)
-    except (NotImplementedError, RuntimeError):
-        return built(family.models[index], family.build, family.seed)
-
-
-def _with_weights(model: nn.Module) -> nn.Module:
-    return model.to_empty(device="cpu") if any(p.device.type == "meta" for p in model.parameters()) else model
+    """The model on the meta device; with weights where its class can't be made there, or where others grow from it."""
+    if not any(is_request(size, family.build) for size in family.models):
+        try:
+            with torch.device("meta"), silent():
+                return built(family.models[index], family.build, family.seed)
+        except (NotImplementedError, RuntimeError):
+            pass
+    return built(family.models[index], family.build, family.seed)
 
 
 def _flops(model: nn.Module, inputs: Inputs, training: bool) -> int:
