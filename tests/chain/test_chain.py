@@ -113,6 +113,7 @@ def test_three_networks_learn_digits(whole: tuple[Path, ChainResult]) -> None:
     assert len(ERRORS) == 4 and max(ERRORS) < 1e-5
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(("carry", "dies_at"), [(None, (2, 30)), ("keep", (1, 44))])
 def test_a_killed_run_ends_bit_identical(
     tmp_path: Path, whole: tuple[Path, ChainResult], carry: str | None, dies_at: tuple[int, int]

@@ -71,6 +71,7 @@ def test_the_overlay_puts_q_k_and_v_in_their_places() -> None:
     assert made.preserves == "none" and made.error > 0.01
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("size", [(24, 3), (32, 2)])
 def test_exact_links_are_exact(size: tuple[int, int]) -> None:
     teacher, made = begun("exact", size)
@@ -102,6 +103,7 @@ def test_a_forecast() -> None:
     assert "the family costs" in str(found) and found.summary()["exact"]
 
 
+@pytest.mark.sweep
 @pytest.mark.filterwarnings("ignore:models should be 2 to 4 times:net2net.Net2NetWarning")
 def test_a_forecast_says_why_a_link_is_not_exact() -> None:
     found = net2net.Chain([(16, 2), (32, 1)], build, X).check()

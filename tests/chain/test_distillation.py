@@ -161,7 +161,8 @@ def llama(width: int) -> Any:
     return transformers.LlamaForCausalLM(config)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.thin(2)
+@pytest.mark.parametrize("accumulate", [2, 1])
 def test_the_trainers_loss_gets_the_term(tmp_path: Path, accumulate: int) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
