@@ -135,7 +135,7 @@ def test_new_layers_grow_with_the_layer_that_they_follow(tmp_path: Path) -> None
     analysis = net2net.analyze(model, x)
     space = space_of(analysis, {"0": [13], "2": [9], "deepen 0": [1, 2]})
     one = Grown(model, torch.optim.SGD(model.parameters()), smallest(space))
-    deeper = grown(one, {"0": 8, "2": 6, "deepen 0": 1}, space, analysis, x, seed=0, ramp=0)
+    deeper = grown(one, {"0": 8, "2": 6, "deepen 0": 2}, space, analysis, x, seed=0, ramp=0)  # one of them is "2" now
     wider = grown(deeper, {"0": 13, "2": 9, "deepen 0": 2}, space, analysis, x, seed=1, ramp=0)
     assert [m.out_features for m in wider.model if isinstance(m, nn.Linear)] == [13, 13, 13, 9, 1]
     assert float((wider.model(X.double()) - model(X.double())).abs().max()) < 1e-10

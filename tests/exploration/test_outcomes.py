@@ -61,7 +61,7 @@ def test_a_refused_growth_costs_nothing_and_is_not_asked_for_again(tmp_path: Pat
 
 def test_what_the_loop_raises_is_a_failed_trial(tmp_path: Path) -> None:
     def loop(model: nn.Module, optimizer: torch.optim.Optimizer, trial: Any) -> Any:
-        if trial.number == 1:
+        if trial.number == 1 or "start" in trial.params:
             raise KeyError("no such batch")
         return (float("nan"), "good")[trial.number - 2] if trial.number in (2, 3) else train(model, optimizer, trial)
 
@@ -71,6 +71,7 @@ def test_what_the_loop_raises_is_a_failed_trial(tmp_path: Path) -> None:
     assert "no such batch" in found.trials[1].reason and "test_outcomes.py, line" in found.trials[1].reason
     assert "nan" in found.trials[2].reason and "good" in found.trials[3].reason
     assert found.best.trial.number in (0, 4)
+    assert found.run_baselines(1) == ()  # the loop fails for these too, once
 
 
 def test_limits_are_never_exceeded_by_what_is_trained(tmp_path: Path) -> None:
@@ -117,6 +118,7 @@ def test_two_objectives_give_a_front_and_hyperband_runs(tmp_path: Path) -> None:
     found = explored(tmp_path, space={"first": [16]}, pruner=hyperband, trials=3, direction="maximize", inherit=False)
     assert Counter(t.outcome for t in found.trials) == {"trained": 3} and all(t.parent is None for t in found.trials)
     assert found.best.score == max(t.score for t in found.trials)
+    assert [bool(t.growths) for t in found.trials] == [t.architecture != {"first": 8} for t in found.trials]
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -11,7 +11,7 @@ import optuna
 from net2net.exploration._cost import cost_of, metered
 from net2net.exploration._grown import restart, twin
 from net2net.exploration._search import Running, Search, this_worker, trained
-from net2net.exploration._tried import Tried, lineage
+from net2net.exploration._tried import FAILED, Tried, lineage
 from net2net.exploration._work import quiet, take_back
 
 RANDOM, TEACHER = "random initialisation", "the teacher, trained on"
@@ -72,9 +72,18 @@ def _study(search: Search) -> Any:
 
 
 def _baseline(search: Search, teacher_compute: float, trial: optuna.Trial) -> float:
+    trial.set_user_attr("worker", this_worker())
+    try:
+        return _run(search, teacher_compute, trial)
+    except Exception as error:  # what a killed worker left behind is run again, this isn't
+        trial.set_user_attr("outcome", FAILED)
+        trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+        raise
+
+
+def _run(search: Search, teacher_compute: float, trial: optuna.Trial) -> float:
     start = trial.suggest_categorical("start", (RANDOM, TEACHER))
     number = trial.suggest_int("of", 0, _MOST)
-    trial.set_user_attr("worker", this_worker())
     trials = {t.number: t for t in search.trials()}
     of: Tried = trials[number]
     budget = sum(t.compute for t in lineage(of, trials)) + (teacher_compute if start == RANDOM else 0.0)
@@ -92,5 +101,4 @@ def _baseline(search: Search, teacher_compute: float, trial: optuna.Trial) -> fl
             scores.append(trained(search, one, Running(trial, meter, 1.0, prunes=False), seed + len(scores)))
     trial.set_user_attr("compute", meter.flops)
     trial.set_user_attr("rounds", len(scores))
-    trial.set_user_attr("outcome", "trained")
     return min(scores, key=lambda score: search.sign * score)

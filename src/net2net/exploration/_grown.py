@@ -110,8 +110,10 @@ def _sizes(parent: Grown, wanted: Architecture, space: Space, root: Analysis, in
         if old is not None:
             last = knob = knob_of.get(old)
         else:
-            kind = space.get(kind_of(now, d.name))
-            knob = last if kind is None or kind.kind == "depth" else kind
+            kind = kind_of(
+                now, d.name
+            )  # without numbers only where blocks repeat: other names may be those of others now
+            knob = space.get(kind, last) if kind != d.name else last
         if knob is not None and wanted[knob.name] > parent.architecture[knob.name]:
             before = knob.choices[0] if same else parent.architecture[knob.name]
             sizes[d.name] = round(d.size * wanted[knob.name] / before)
@@ -147,4 +149,4 @@ def twin(one: Grown, seed: int) -> Grown:
             tensor.data.fill_(float(tensor.data.double().mean().round()))
         elif known or isinstance(tensor, nn.Parameter):
             tensor.data.copy_(value(name))
-    return Grown(model, optimizer, one.architecture, one.plan, one.moved)
+    return Grown(model, optimizer, one.architecture, one.plan, one.moved, one.last)
