@@ -23,7 +23,7 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="wider, deeper or explore (the paper's), language, late-depth, late-width, chain or surgery."
+            help="wider, deeper or explore (the paper's), language, late-depth, late-width, chain, search or surgery."
         ),
     ],
     data: Annotated[

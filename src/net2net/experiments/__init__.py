@@ -11,6 +11,7 @@ from net2net.experiments._report import write_report
 from net2net.experiments._reproduce import reproduce
 from net2net.experiments._results import Header, Point, Results, Run, read
 from net2net.experiments._runner import carry_out
+from net2net.experiments._search import SearchResults, reproduce_search
 from net2net.experiments._studies import STUDIES, Order, Outcome
 from net2net.experiments._summary import Summary, summarise
 from net2net.experiments._tables import cells
@@ -38,6 +39,7 @@ __all__ = [
     "Point",
     "Results",
     "Run",
+    "SearchResults",
     "Summary",
     "Task",
     "TextData",
@@ -51,6 +53,7 @@ __all__ = [
     "read",
     "read_chain",
     "reproduce",
+    "reproduce_search",
     "summarise",
     "write_report",
 ]

@@ -15,6 +15,7 @@ from net2net.experiments._frontier import study
 from net2net.experiments._frontier_report import write_frontier
 from net2net.experiments._late import SCALES, Late, Scale, late_depth
 from net2net.experiments._late_width import late_width
+from net2net.experiments._search import reproduce_search
 from net2net.experiments._surgery import operate
 from net2net.experiments._surgery_report import write_surgery
 from net2net.experiments._tasks import TextTask
@@ -72,6 +73,19 @@ def _late(make: Callable[[Scale], Late]) -> Callable[[Order], Outcome]:
     return carry_out
 
 
+def _search(order: Order) -> Outcome:
+    if order.device != "cpu":
+        raise OptionError("the experiment on search runs on the cpu only.")
+    return reproduce_search(
+        order.folder,
+        order.data,
+        seeds=order.seeds,
+        budget=order.budget,
+        steps=order.steps,
+        progress=order.progress,
+    )
+
+
 def _surgery(order: Order) -> Outcome:
     if order.data is not None or order.device != "cpu":
         raise OptionError("'surgery' has its data from the environments, and trains on the processor.")
@@ -94,5 +108,6 @@ STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
     "chain": _chain,
     "late-depth": _late(late_depth),
     "late-width": _late(late_width),
+    "search": _search,
     "surgery": _surgery,
 }
