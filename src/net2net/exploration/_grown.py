@@ -110,9 +110,8 @@ def _sizes(parent: Grown, wanted: Architecture, space: Space, root: Analysis, in
         if old is not None:
             last = knob = knob_of.get(old)
         else:
-            kind = kind_of(
-                now, d.name
-            )  # without numbers only where blocks repeat: other names may be those of others now
+            # Without numbers only where blocks repeat: any other name may be another layer's by now.
+            kind = kind_of(now, d.name)
             knob = space.get(kind, last) if kind != d.name else last
         if knob is not None and wanted[knob.name] > parent.architecture[knob.name]:
             before = knob.choices[0] if same else parent.architecture[knob.name]
