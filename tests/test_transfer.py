@@ -130,3 +130,10 @@ def test_transfer_makes_what_widen_makes() -> None:
         student = net2net.transfer(mlp(), network(13, 10), X, **options).student
         for ours, theirs in zip(student.parameters(), widened.parameters(), strict=True):
             assert torch.equal(ours, theirs)
+
+
+def test_a_student_with_more_inputs_is_told_that_they_are_fixed() -> None:
+    student = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 2)).double()
+    teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).double()
+    x = torch.randn(3, 4, dtype=torch.float64)
+    refused(net2net.CaptureError, lambda: net2net.transfer(teacher, student, x), "fixed", "net2net.surgery")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Callable
@@ -465,3 +466,12 @@ def test_a_dataclass_as_a_result() -> None:
         assert (ours.scores - theirs.scores).abs().max() <= 1e-10
         assert (ours.more[1] - theirs.more[1]).abs().max() <= 1e-10 * ours.more[1].abs().max()
     refused(teacher, (Result(x, ()),), "Result", "tuples, lists and dicts")
+
+
+def test_the_network_that_is_differentiated_grows_by_itself() -> None:
+    teacher, x = Force().double(), torch.randn(5, 8).double()
+    student = copy.deepcopy(teacher)
+    student.energy = net2net.widen(teacher.energy, {"0": 13}, x).student
+    other = torch.randn(5, 8).double()
+    assert student.energy[0].out_features == 13
+    assert float((student(other) - teacher(other)).abs().max()) <= 1e-10 * float(teacher(other).abs().max())

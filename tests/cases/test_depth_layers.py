@@ -53,6 +53,8 @@ def pruned(layer: nn.Module) -> nn.Module:
 COMPUTED = {
     "weight_norm": parametrizations.weight_norm,
     "spectral_norm": parametrizations.spectral_norm,
+    "hook of weight_norm": torch.nn.utils.weight_norm,
+    "hook of spectral_norm": torch.nn.utils.spectral_norm,
     "orthogonal": parametrizations.orthogonal,
     "pruned": pruned,
 }
@@ -74,6 +76,7 @@ def test_weights_that_are_computed(kind: str, where: Any) -> None:
     assert len(carried.state) == len([p for p in growth.student.parameters() if p.requires_grad])
 
 
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated:FutureWarning")
 @pytest.mark.parametrize("kind", COMPUTED)
 def test_computed_weights_have_no_mirrored_units(kind: str) -> None:
     """A factor for all leaves the layer out, with its reason; asked for by name it is refused for the same one."""

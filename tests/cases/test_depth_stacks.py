@@ -222,3 +222,10 @@ def test_what_no_example_reads_is_noted() -> None:
         plan = net2net.deepen(teacher, {"blocks": 1}, X).plan
     (note,) = [note for note in plan.notes if "no example reads" in note]
     assert "'spare'" in note and "'extra'" not in note
+
+
+def test_a_factor_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Some of the drafts that are tried on the way fail."""
+    for make in (Two, Named):
+        net2net.deepen(trained(make()), "2x", X)
+    assert capfd.readouterr() == ("", "")

@@ -11,6 +11,7 @@ from net2net.capture import Graph, Inputs, _export, record
 from net2net.operators import _width_design
 from net2net.operators._largest import largest
 from net2net.student import _trial
+from zoo.huggingface import huggingface_models
 
 
 class Halves(nn.Module):
@@ -129,3 +130,11 @@ def test_drafts_that_are_right_are_recorded_once(monkeypatch: pytest.MonkeyPatch
     frozen[2].requires_grad_(False)
     growth = net2net.widen(frozen, {"0": 11}, x)
     assert growth.plan.widenings[0].how == "zero_in" and len(recorded) == 2
+
+
+@pytest.mark.filterwarnings("ignore:new entries get gradients:net2net.Net2NetWarning")
+def test_captures_of_a_family_are_few(captured: list[nn.Module]) -> None:
+    """Gemma 3: layers of two kinds, norms of queries and keys, tied embeddings."""
+    model = next(m for m in huggingface_models() if m.name == "gemma3")
+    net2net.widen(model.build(), 2.0, model.inputs())
+    assert len(captured) <= 3

@@ -492,3 +492,17 @@ def test_a_shape_that_nothing_reads_costs_no_capture_and_is_proved_in_both_modes
         model.eval()
     assert relative(net(X), growth.student(X)) <= 1e-10
     learns(growth.student, X)
+
+
+def test_zeros_hide_no_pool_over_features() -> None:
+    class Pooled(ZeroLast):
+        def forward(self, x: Tensor) -> Tensor:
+            h = torch.relu(self.b(torch.relu(self.a(x))))
+            return self.last(F.adaptive_avg_pool1d(h.unsqueeze(1), 4).squeeze(1))
+
+    net = Pooled()
+    net.last = nn.Linear(4, 3)
+    nn.init.zeros_(net.last.weight)
+    nn.init.zeros_(net.last.bias)
+    x = torch.randn(9, 6, dtype=torch.float64)
+    refused(net2net.FixedDimensionError, lambda: net2net.widen(net.double(), {"b": 14}, x), "'b'", "pool")

@@ -47,10 +47,22 @@ class Encoder(nn.Module):
         return self.end(self.layers(self.start(x)))
 
 
+class Chunks(nn.Module):
+    """Two layers whose results are taken together by one number."""
+
+    def __init__(self, n: int = 6) -> None:
+        super().__init__()
+        self.n, self.a, self.b, self.c = n, nn.Linear(4, n), nn.Linear(4, n), nn.Linear(2 * n, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c(torch.cat([torch.relu(f(x)).view(-1, self.n) for f in (self.a, self.b)], 1))
+
+
 HEAD_SIZES = {"layers.0.self_attn.head_size": 8, "layers.1.self_attn.head_size": 8}
 TIED: list[tuple[nn.Module, tuple[int, ...], str, int, dict[str, int]]] = [
     (Distilled(), (1, 3, 6, 6), "a #1", 8, {"b #1": 8}),
     (Distilled(), (1, 3, 6, 6), "b #2", 19, {"a #2": 19}),
+    (Chunks(), (5, 4), "a", 9, {"b": 9}),
     (Encoder(), (2, 3, 4), "residual stream", 16, HEAD_SIZES),
     (Encoder(), (2, 3, 4), "layers.1.self_attn.heads", 3, {"residual stream": 12, "layers.0.self_attn.heads": 3}),
 ]

@@ -279,3 +279,23 @@ def test_a_sum_over_constants_leaves_them_alone() -> None:
     net, x = trained(Frozen()), drawn(3, 4)
     growth = grows(net, {"a": 11}, x, (drawn(9, 4, seed=2),))
     assert {tuple(row) for row in growth.student.fixed.tolist()} == {tuple(row) for row in net.fixed.tolist()}
+
+
+UNPOOLED: dict[str, tuple[Callable[..., Any], Callable[..., Tensor], Callable[..., nn.Module], tuple[int, ...]]] = {
+    "1d": (F.max_pool1d, F.max_unpool1d, nn.Conv1d, (2, 3, 8)),
+    "3d": (F.max_pool3d, F.max_unpool3d, nn.Conv3d, (2, 3, 4, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", UNPOOLED)
+def test_unpooling_along_other_axes(kind: str) -> None:
+    """The channels that are pooled are those that are put back, through layers between that have others."""
+    pool, unpool, conv, shape = UNPOOLED[kind]
+
+    def between(m: Any, x: Tensor) -> Tensor:
+        h, places = pool(m.a(x).relu(), 2, return_indices=True)
+        return m.d(unpool(m.c(m.b(h).relu()).relu(), places, 2))
+
+    net = trained(Between(between, a=conv(3, 8, 1), b=conv(8, 6, 1), c=conv(6, 8, 1), d=conv(8, 2, 1)))
+    growth = grows(net, {"a": 12}, drawn(*shape), (drawn(*shape, seed=2),))
+    assert growth.student.c.out_channels == 12

@@ -147,3 +147,12 @@ def test_a_wrapped_network_is_refused_by_name() -> None:
     compiled: Any = torch.compile(model, backend="aot_eager")
     with pytest.raises(net2net.GrowthError):
         net2net.training.adopt(net2net.widen(model, {"first": 20}, X[:2]), compiled, optimizer)
+
+
+def test_a_distributed_network_is_refused_by_name(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        with pytest.raises(net2net.CaptureError, match=r"DistributedDataParallel: grow `model\.module`"):
+            net2net.widen(DistributedDataParallel(net()), {"first": 20}, X[:2])
+    finally:
+        torch.distributed.destroy_process_group()

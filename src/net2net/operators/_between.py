@@ -12,7 +12,7 @@ from torch import nn
 from net2net.analysis import Analysis
 from net2net.axes import Atom, Product, Term, atoms, resolve, size
 from net2net.capture import Graph, Inputs, capture, structural_copy
-from net2net.errors import SizeError, StudentMismatchError
+from net2net.errors import CaptureError, SizeError, StudentMismatchError
 from net2net.operators._width_design import eps_changes
 from net2net.plan import Plan
 from net2net.pretrained import has_dynamic_positions
@@ -153,6 +153,17 @@ def _check_positions(teacher: nn.Module, student: nn.Module) -> None:
             )
 
 
+def _captured(student: nn.Module, inputs: Inputs) -> Graph:
+    """The student's graph on what the teacher takes."""
+    try:
+        return capture(student, inputs)
+    except CaptureError as error:
+        raise CaptureError(
+            f"{error}\nThe teacher runs on these inputs, and their sizes are fixed here: build a student that takes them, "
+            "or add to them with net2net.surgery."
+        ) from error
+
+
 def plan_between(
     teacher: nn.Module,
     analysis: Analysis,
@@ -168,7 +179,7 @@ def plan_between(
         StudentMismatchError, GrowthError: there is none.
     """
     _check_positions(teacher, student)
-    graph = capture(student, inputs)
+    graph = _captured(student, inputs)
     after = match_sizes(analysis, graph)
     names = {atom: name for name, atom in analysis.atoms.items()}
     wanted = {names[a]: (a, s) for a, s in after.items()}
