@@ -159,7 +159,7 @@ def _captured(student: nn.Module, inputs: Inputs) -> Graph:
         return capture(student, inputs)
     except CaptureError as error:
         raise CaptureError(
-            f"{error}\nThe teacher runs on these inputs, and their sizes are fixed here: build a student that takes them, "
+            f"{error}\nThe teacher runs on these inputs, whose sizes are fixed here: build a student that takes them, "
             "or add to them with net2net.surgery."
         ) from error
 
