@@ -126,7 +126,7 @@ def test_the_order_of_operands_put_back(monkeypatch: pytest.MonkeyPatch) -> None
         self.sums(node, self.of(left[0])[left[1]], right, left)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Inference, "contract", right_is_weight)
-    monkeypatch.setattr(Silence, "_bent", lambda self, value: False)  # which would choose the other one
+    monkeypatch.setattr(Silence, "_asked", lambda self, value: (frozenset(), True))  # which would choose the other one
     growth = widen_at(network(PRODUCTS["W @ x"]), {"0.weight": 17}, VECTORS, how="zero_out")
     assert growth.student[2].weight[:, 8:].count_nonzero() > 0
 

@@ -296,7 +296,7 @@ def test_another_source_starts_anew(llama_folder: Path, tmp_path: Path, monkeypa
     """Training may have gone on since a run was interrupted."""
     source = Path(shutil.copytree(llama_folder, tmp_path / "teacher"))
 
-    def interrupted(*_: Any) -> Any:
+    def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -335,7 +335,7 @@ def test_another_plan_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def grow() -> None:
         net2net.grow_checkpoint(tmp_path / "t", tmp_path / "s", {"intermediate_size": "2x"}, how="split")
 
-    def interrupted(*_: Any) -> Any:
+    def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

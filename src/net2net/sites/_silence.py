@@ -105,20 +105,30 @@ class Silence:
         self.rules[place] = "zero"
 
     def require_any(self, values: list[Value], node: Node) -> None:
-        """Make the new units of one of the values 0, rather of one with no ReLU behind the zeros."""
-        self._any(sorted(values, key=self._bent), "zero", node)
+        """Make the new units of one of the values 0, rather of one with no ReLU behind the zeros.
 
-    def _bent(self, value: Value) -> bool:
-        """Whether new units of a value can only be 0 with something bent (an activation) between them and the zeros."""
+        Where one weight makes both, all new units would be alike, and stay so: neither is better then.
+        """
+        asked = [self._asked(value) for value in values]
+        shared = frozenset[tuple[str, int]]().union(*(a & b for i, (a, _) in enumerate(asked) for b, _ in asked[:i]))
+        bent = {
+            value: not straight or bool(places & shared)
+            for value, (places, straight) in zip(values, asked, strict=True)
+        }
+        self._any(sorted(values, key=bent.__getitem__), "zero", node)
+
+    def _asked(self, value: Value) -> tuple[frozenset[tuple[str, int]], bool]:
+        """What would have to be 0 for new units of a value to be so, and whether nothing bent (an activation) stands
+        between the two."""
         before = self._saved()
         try:
             self.require(value, "zero")
-            passed = self.silent - before[1]
+            places, passed = frozenset(self.rules.keys() - before[0].keys()), self.silent - before[1]
         except NotPossible:
-            return True
+            return frozenset(), False
         finally:
             self.rules, self.silent, self.regions = before
-        return any(v.producer is not None and flow_of(v.producer) is Flow.ZERO for v, _ in passed)
+        return places, not any(v.producer is not None and flow_of(v.producer) is Flow.ZERO for v, _ in passed)
 
     def _rule(self, value: Value, state: State) -> None:
         for axis in axes_with(self.inference, value, self.atom):
