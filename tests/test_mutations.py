@@ -386,7 +386,7 @@ def test_liveness_catches_zeros_on_the_side_of_the_activations(monkeypatch: Patc
     assert grow().verification.dead == ()
     monkeypatch.setattr("net2net.axes.Inference.contract", right)
     monkeypatch.setattr(
-        "net2net.sites.Silence._asked", lambda self, value: (frozenset(), True)
+        "net2net.sites._silence.Silence._asked", lambda self, value: (frozenset(), True)
     )  # would choose the other
     with pytest.warns(net2net.Net2NetWarning, match="no gradient reaches"):
         growth = grow()
