@@ -1,16 +1,17 @@
-"""Writes docs/mixtures.md: every mixture of experts of the zoo, wider and with more experts.
+"""Writes docs/mixtures.md: every mixture of experts of the zoo, wider, deeper and with more experts.
 
-Run as `make mixtures`; the page is committed. `--only NAME...` makes these rows anew.
+Run as `make mixtures`; the page is committed. `--only NAME...` makes these rows anew, `--ways WAY...` these columns.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from zoo.model import ZooModel
 
 PAGE = Path(__file__).parents[2] / "docs" / "mixtures.md"
 TOLERANCE = 1e-5
-WAYS = ("wider", "replica", "raise_k")
+WAYS = ("wider", "deeper", "streamed", "replica", "raise_k")
+COLUMNS = ("family", "class", "wider", "parameters", *WAYS[1:])
+Cells = dict[str, str]
 
 HEAD = """# Mixtures of experts of transformers
 
@@ -32,6 +35,9 @@ The experts' weights are four times the zoo's, so that they count beside the str
 
 - *Wider*: `net2net.widen(model, 2.0, inputs)`, everything that can grow in width: the stream, heads, the experts' and
   other feed-forwards' hidden units. How many times the parameters there are then.
+- *Deeper*: `net2net.deepen(model, {"model.layers": "2x"}, inputs)`: twice the layers. Where they are of several
+  kinds, whole periods of their pattern come in, or more of one kind, and the words of the config follow.
+- *Streamed*: `net2net.grow_checkpoint(folder, target, {"num_hidden_layers": "2x"})`, loaded by plain `from_pretrained`.
 - *Replica*: `net2net.upcycle(model, "2x", inputs)`: twice the experts, the same compute for each token.
 - *raise_k*: `net2net.upcycle_checkpoint(folder, target, "2x", routing="raise_k")`, streamed, and loaded by plain
   `from_pretrained`: twice the experts in the class itself, twice as many for each token.
@@ -40,8 +46,6 @@ A number is the largest difference to the teacher relative to the largest output
 
 `make mixtures` writes this page.
 
-| family | class | wider | parameters | replica | raise_k |
-| --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -61,14 +65,22 @@ def spread(model: nn.Module) -> nn.Module:
     return model
 
 
-def row(zoo: ZooModel, folder: Path) -> tuple[str, dict[str, str]]:
-    """The family's line of the table, and why what is refused is."""
+def row(zoo: ZooModel, folder: Path, ways: Collection[str] = WAYS) -> tuple[Cells, dict[str, str]]:
+    """Cells of the family's line of the table, by column, and why what is refused is."""
     teacher: Any = spread(zoo.build()).eval()
     inputs = zoo.inputs()
     teacher.save_pretrained(folder / "small")
 
     def wider() -> nn.Module:
         return net2net.widen(teacher, 2.0, inputs).student
+
+    def deeper() -> nn.Module:
+        return net2net.deepen(teacher, {"model.layers": "2x"}, inputs).student
+
+    def streamed() -> nn.Module:
+        net2net.grow_checkpoint(folder / "small", folder / "deep", {"num_hidden_layers": "2x"})
+        found: nn.Module = type(teacher).from_pretrained(folder / "deep")
+        return found
 
     def replica() -> nn.Module:
         return net2net.upcycle(teacher, "2x", inputs).student
@@ -78,44 +90,65 @@ def row(zoo: ZooModel, folder: Path) -> tuple[str, dict[str, str]]:
         found: nn.Module = type(teacher).from_pretrained(folder / "big")
         return found
 
-    cells, reasons, times = [], {}, ""
-    makers: dict[str, Callable[[], nn.Module]] = {"wider": wider, "replica": replica, "raise_k": raise_k}
-    for way in WAYS:
+    cells: Cells = {"family": zoo.name, "class": type(teacher).__name__}
+    reasons = {}
+    makers: list[Callable[[], nn.Module]] = [wider, deeper, streamed, replica, raise_k]
+    for way, make in zip(WAYS, makers, strict=True):
+        if way not in ways:
+            continue
         try:
-            student = makers[way]()
+            student = make()
         except net2net.GrowthError as refusal:
-            cells.append("refused")
+            cells[way] = "refused"
             reasons[way] = " ".join(str(refusal).split()).split(". ")[0].split("; '")[0].rstrip(".")
         except Exception as broken:  # what is wrong stands in the page
-            cells.append(f"**{type(broken).__name__}**")
+            cells[way] = f"**{type(broken).__name__}**"
         else:
             found = error(teacher, student, inputs)
-            cells.append(f"{found:.0e}" if found <= TOLERANCE else f"**{found:.0e}**")
+            cells[way] = f"{found:.0e}" if found <= TOLERANCE else f"**{found:.0e}**"
             if way == "wider":
                 counts = [sum(p.numel() for p in model.parameters()) for model in (teacher, student)]
-                times = f"x{counts[1] / counts[0]:.2f}"
-    cells.insert(1, times)
-    return f"| {zoo.name} | {type(teacher).__name__} | {' | '.join(cells)} |", reasons
+                cells["parameters"] = f"x{counts[1] / counts[0]:.2f}"
+    return cells, reasons
+
+
+def written() -> dict[str, Cells]:
+    """The lines of the page's table, by family."""
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")] if PAGE.is_file() else []
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return {line[0]: dict(zip(cells[0], line, strict=True)) for line in cells[2:]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", default=None, choices=[model.name for model in MODELS])
-    only = parser.parse_args().only
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
+    asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    old = PAGE.read_text().splitlines() if PAGE.is_file() else []
-    lines, reasons = [], []
     for model in MODELS:
-        if only is not None and model.name not in only:
-            lines += [line for line in old if line.startswith(f"| {model.name} |")]
-            reasons += [line for line in old if line.startswith(f"- {model.name}, ")]
+        if asked.only is not None and model.name not in asked.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            line, why = row(model, Path(folder))
+            line, why = row(model, Path(folder), asked.ways)
         print(line, json.dumps(why), file=sys.stderr, flush=True)
-        lines.append(line)
-        reasons += [f"- {model.name}, {way}: {reason}." for way, reason in why.items()]
-    PAGE.write_text(HEAD + "\n".join(lines) + "\n\n## Refused\n\n" + "\n".join(reasons) + "\n")
+        cells = written()  # each family is written at once: a run may be stopped
+        cells[model.name] = {**cells.get(model.name, {}), **line}
+        new = {way: f"- {model.name}, {way}: {reason}." for way, reason in why.items()}
+        old = {(name, way): line for name, way, line in _reasons() if name != model.name or way not in asked.ways}
+        reasons = {**old, **{(model.name, way): line for way, line in new.items()}}
+        lines = [COLUMNS, ["---"] * len(COLUMNS)]
+        lines += [[cells[m.name].get(column, "") for column in COLUMNS] for m in MODELS if m.name in cells]
+        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        told = [reasons[m.name, way] for m in MODELS for way in WAYS if (m.name, way) in reasons]
+        PAGE.write_text(HEAD + table + "\n\n## Refused\n\n" + "\n".join(told) + "\n")
+
+
+def _reasons() -> Iterator[tuple[str, str, str]]:
+    """The page's reasons, by family and way."""
+    for line in PAGE.read_text().splitlines() if PAGE.is_file() else []:
+        found = re.match(r"- (\w+), (\w+): ", line)
+        if found:
+            yield found[1], found[2], line
 
 
 if __name__ == "__main__":
