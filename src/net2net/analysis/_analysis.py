@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from net2net.analysis._dimensions import Dimension
+from net2net.analysis._further import further_dimensions
 from net2net.analysis._modules import Modules
 from net2net.analysis._tables import dimension_table, place_table
 from net2net.axes import Atom, Term
@@ -29,6 +30,11 @@ class Analysis:
     atoms: dict[str, Atom] = field(repr=False)
     examples: tuple[Example, ...] = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def experts(self) -> dict[str, Dimension]:
+        """The experts of each mixture, which are a dimension of its own kind: the network is run to find them."""
+        return further_dimensions(self.sites.model, self.examples)
 
     @cached_property
     def places(self) -> dict[str, DepthPlace]:
@@ -72,10 +78,10 @@ class Analysis:
                 "primary": d.primary,
                 "places": [{"tensor": p.tensor, "axis": p.axis, "role": p.role} for p in d.places],
             }
-            for d in self.dimensions.values()
+            for d in (*self.dimensions.values(), *self.experts.values())
         ]
         return {"dimensions": dimensions, "places": [asdict(place) for place in self.places.values()]}
 
     def __str__(self) -> str:
-        text = dimension_table(self.dimensions.values())
+        text = dimension_table([*self.dimensions.values(), *self.experts.values()])
         return f"{text}\n\n{place_table(self.places.values())}" if self.places else text

@@ -7,7 +7,7 @@ from typing import Literal
 
 from net2net.axes import LockKind
 
-Tolerance = Literal["any", "multiple", "fixed"]
+Tolerance = Literal["any", "multiple", "fixed", "experts"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Place:
 class Dimension:
     """A width of the network: all the tensor axes that must grow together.
 
-    `growth` is "any" (every larger size), "multiple" (whole multiples only) or "fixed"; `reason` says why it is not
-    "any". A dimension that is not `primary` shares its axes with another one that a factor for all grows instead
-    (the head size beside the number of heads). `lock` is the kind of thing that holds a fixed one at its size, where
-    one thing does.
+    `growth` is "any" (every larger size), "multiple" (whole multiples only), "fixed", or "experts" (what grows is the
+    number of experts of a mixture, by `net2net.upcycle`); `reason` says why it is not "any". A dimension that is not
+    `primary` shares its axes with another one that a factor for all grows instead (the head size beside the number of
+    heads). `lock` is the kind of thing that holds a fixed one at its size, where one thing does.
     """
 
     name: str

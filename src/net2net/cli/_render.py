@@ -16,7 +16,14 @@ from net2net.errors import GrowthError
 from net2net.growth import Growth
 from net2net.proof import Verification
 
-_COLOURS = {"any": "green", "exact": "green", "multiple": "yellow", "copies": "yellow", "fixed": "dim"}
+_COLOURS = {
+    "any": "green",
+    "experts": "green",
+    "exact": "green",
+    "multiple": "yellow",
+    "copies": "yellow",
+    "fixed": "dim",
+}
 _PROMISES = {"exact": "green", "approximate": "yellow", "none": "red"}
 
 
@@ -67,7 +74,7 @@ def dimensions(analysis: Analysis) -> None:
     table.add_column("growth")
     table.add_column("why", style="dim")
     secondary = False
-    shown, rest = dimension_rows(analysis.dimensions.values())
+    shown, rest = dimension_rows([*analysis.dimensions.values(), *analysis.experts.values()])
     for d in shown:
         shares = not d.primary and d.growth != "fixed"
         secondary |= shares

@@ -6,6 +6,7 @@ from net2net.moe._counts import Experts
 from net2net.moe._dense import Mixing
 from net2net.moe._experts import MixtureOfExperts, StackedExperts, TopKRouter
 from net2net.moe._gate import Gate
+from net2net.moe._listed import experts_listed
 from net2net.moe._mixtures import Mixture, Mixtures, mixtures
 from net2net.moe._release import release_routing
 from net2net.moe._replicas import second_map
@@ -33,6 +34,7 @@ __all__ = [
     "counts_experts",
     "counts_per_token",
     "expert_scores",
+    "experts_listed",
     "mixtures",
     "plan_copies",
     "release_routing",

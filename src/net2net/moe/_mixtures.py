@@ -85,6 +85,12 @@ def mixtures(model: nn.Module, example_inputs: Inputs) -> Mixtures:
     return look(model, example_inputs).mixtures
 
 
+def may_have_experts(model: nn.Module) -> bool:
+    """Whether some module has the form of experts; whether it is a mixture is seen when it runs."""
+    modules = dict(model.named_modules())
+    return any(_stacked(module) or _leaves(modules, path) for path, module in modules.items())
+
+
 Tokens = dict[int, torch.Tensor]
 
 

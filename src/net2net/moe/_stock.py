@@ -153,7 +153,10 @@ def set_copies(student: nn.Module, mixture: Mixture, total: int, top_k: int) -> 
         owner, _, last = name.rpartition(".")
         module: Any = student.get_submodule(owner)
         tensor = getattr(module, last)
-        shape = [total if s == mixture.size and k == _axis(tensor, mixture) else s for k, s in enumerate(tensor.shape)]
+        shape = [
+            total if s == mixture.size and k == axis_of_experts(tensor, mixture) else s
+            for k, s in enumerate(tensor.shape)
+        ]
         new = torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
         setattr(module, last, nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new)
         if isinstance(module, nn.Linear):
@@ -161,7 +164,7 @@ def set_copies(student: nn.Module, mixture: Mixture, total: int, top_k: int) -> 
     return _renumber(student, mixture, total, top_k)
 
 
-def _axis(tensor: torch.Tensor, mixture: Mixture) -> int:
+def axis_of_experts(tensor: torch.Tensor, mixture: Mixture) -> int:
     """The axis of experts of one of the router's tensors: its rows, or the only axis that isn't 1."""
     return next(k for k, size in enumerate(tensor.shape) if size == mixture.size)
 
@@ -224,7 +227,7 @@ def copied_tensors(model: nn.Module, mixture: Mixture, copies: Copies, noise: fl
     for name in mixture.gate.tensors:
         owner, _, last = name.rpartition(".")
         tensor = getattr(model.get_submodule(owner), last)
-        axis = _axis(tensor, mixture)
+        axis = axis_of_experts(tensor, mixture)
         shrunk = name == mixture.gate.selection and copies.bias != 1.0
         factor = np.full(len(source), copies.bias) if shrunk else None
         along = AxisMap(source, factor=factor, gradient=1.0 / np.repeat(copies.counts, copies.counts))
