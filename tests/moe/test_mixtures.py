@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+import net2net
 from mixtures import FORMS, RULES, Rule, network, tokens
 from net2net.moe import MixtureOfExperts, mixtures
 
@@ -116,3 +117,14 @@ def test_the_library_s_own_layer_is_found_and_printed() -> None:
     model = nn.Sequential(MixtureOfExperts(4, 8, experts=6, top_k=3, gated=False, bias=True, shared=nn.Linear(4, 4)))
     text = str(mixtures(model, torch.randn(7, 4)))
     assert "0.experts        6          3  softmax, the 3 largest, renormalised" in text
+
+
+def test_experts_are_a_dimension_that_analyze_lists() -> None:
+    model = network("stacked", Rule("sigmoid", bias=True), 8, 2)
+    analysis = net2net.analyze(model, tokens())
+    (experts,) = analysis.experts.values()
+    assert (experts.name, experts.size, experts.growth) == ("1.experts", 8, "experts")
+    assert experts.reason.startswith("sigmoid, the 2 largest after a bias, renormalised; 2 per token")
+    assert {(place.tensor, place.axis) for place in experts.places} >= {("1.gate.weight", 0), ("1.gate.correction", 0)}
+    assert "1.experts" in str(analysis) and "1.experts" not in analysis.dimensions
+    assert net2net.analyze(nn.Sequential(nn.Linear(4, 6)), torch.randn(2, 4)).experts == {}
