@@ -81,7 +81,7 @@ class FamilySummary:
             for r in self.rows
         ]  # fmt: skip
         found = {"rows": rows, "findings": self.findings(), "rate": self.results.first}
-        return json.loads(json.dumps(found).replace("NaN", "null"))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(found).replace("NaN", "null"))  # type: ignore[no-any-return]  # JSON is read again
 
     def _cells(self) -> list[list[str]]:
         return [
@@ -120,7 +120,7 @@ def summarise_family(results: FamilyResults) -> FamilySummary:
     rows = []
     for arm in ARMS:
         by_itself = arm.init == "scratch" and not arm.distils  # it needs no other model
-        cost = each(arm, lambda ledger, own=by_itself: ledger.entries[-1].total if own else ledger.flops)  # type: ignore[misc]
+        cost = each(arm, lambda ledger, own=by_itself: ledger.entries[-1].total if own else ledger.flops)  # type: ignore[misc]  # a default binds it
         scores, whole = each(arm, score), statistics.fmean(each(arm, lambda ledger: ledger.flops))
         rows.append(
             Row(

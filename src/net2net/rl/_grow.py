@@ -92,7 +92,7 @@ def grow(
     carry_statistics(agent, new, world)
     carry_noise(agent, new, world)
     carry_replay(agent, new, world)
-    return new  # type: ignore[no-any-return]
+    return new  # type: ignore[no-any-return]  # SB3 gives no types
 
 
 def _growth(networks: nn.Module, examples: tuple[Any, ...], request: Request, seed: int) -> Growth:
