@@ -20,7 +20,6 @@ class AgentTask:
         agent: makes an agent for an environment's maker, with the small sizes or the big ones, from a seed.
         request: of `net2net.rl.grow`.
         steps: of the environment before the surgery, and after it.
-        seeds: how many are run at most.
         sampled: whether actions that are drawn are compared too.
     """
 
@@ -32,7 +31,6 @@ class AgentTask:
     agent: Callable[[Callable[[], Any], bool, int], Any]
     request: Mapping[str, Any]
     steps: tuple[int, int]
-    seeds: int
     sampled: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -57,7 +55,6 @@ def agent_tasks(scale: float) -> tuple[AgentTask, ...]:
             _ppo,
             {"features": positions, "outputs": third, "net_arch": [64, 64]},
             steps(30_000, 30_000),
-            seeds=5,
             sampled=True,
         ),
         AgentTask(
@@ -69,7 +66,6 @@ def agent_tasks(scale: float) -> tuple[AgentTask, ...]:
             _recurrent,
             {"features": Features(["x", "angle"], ["x", "angle", "w"]), "outputs": third, "lstm_hidden_size": 32},
             steps(15_000, 15_000),
-            seeds=3,
         ),
         AgentTask(
             "acrobot",
@@ -84,7 +80,6 @@ def agent_tasks(scale: float) -> tuple[AgentTask, ...]:
                 "net_arch": [64, 64],
             },
             steps(20_000, 20_000),
-            seeds=3,
         ),
     )
 

@@ -60,7 +60,10 @@ class FamilySize:
 SIZES: Mapping[str, FamilySize] = {
     "smoke": FamilySize((LanguageShape(16, 1, 8), LanguageShape(32, 1, 8)), 12, (1.0, 0.5), (8e-3,), 4, 16, 16),
     "cpu": FamilySize(
-        tuple(LanguageShape(width, 2, 8) for width in (16, 32, 64)), 1000, (1.0, 0.35, 0.2), (1.6e-2, 8e-3, 4e-3)
+        tuple(LanguageShape(width, 2, 8) for width in (16, 32, 64, 128)),
+        1000,
+        (1.0, 0.4, 0.25, 0.15),
+        (1.6e-2, 8e-3, 4e-3),
     ),
     "gpu": FamilySize(
         tuple(LanguageShape(width, 6, 64) for width in (128, 256, 512, 1024)),

@@ -25,7 +25,7 @@ def operate(
 
     Args:
         folder: "results.jsonl" there gets the lines of each agent and seed that are finished.
-        seeds: each agent is trained with as many of them as it says.
+        seeds: each agent is trained with each of them.
         budget: one of `SCALES`.
         steps: of each agent before the surgery and after it, instead of those of the budget.
         names: of the agents, "cartpole", "masked" and "acrobot"; all by default.
@@ -51,12 +51,7 @@ def operate(
     file = folder / "results.jsonl"
     settings = {"experiment": "surgery", "budget": budget, "steps": {n: list(t.steps) for n, t in known.items()}}
     found = begin(file, settings)
-    jobs = [
-        (task, seed)
-        for number, seed in enumerate(seeds)
-        for task in (known[name] for name in names or known)
-        if number < task.seeds
-    ]
+    jobs = [(known[name], seed) for seed in seeds for name in names or known]
     total, done = float(sum(sum(task.steps) for task, _ in jobs)), 0.0
     for task, seed in jobs:
         if not all(seed in found.of(task.name, arm) for arm in ARMS):
