@@ -156,7 +156,17 @@ def test_a_growth_is_logged_and_one_that_was_not_taken_is_noticed(caplog: pytest
         schedule.check(training, max_steps=3)
 
 
-def test_the_trainer_says_so_and_looks_for_the_best_model_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("event", "said", "word", "size"),
+    [
+        ({"sizes": {"model.layers.*.mlp.up_proj": "2x"}}, "20 -> 40", "intermediate_size", 40),
+        ({"where": {"model.layers": 1}}, "1 -> 2 blocks", "num_hidden_layers", 2),
+    ],
+    ids=["wider", "deeper"],
+)
+def test_the_trainer_says_so_and_looks_for_the_best_model_anew(
+    tmp_path: Path, event: dict[str, Any], said: str, word: str, size: int
+) -> None:
     transformers = pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
     config = transformers.LlamaConfig(
@@ -180,10 +190,7 @@ def test_the_trainer_says_so_and_looks_for_the_best_model_anew(tmp_path: Path) -
         eval_steps=2, eval_strategy="steps", load_best_model_at_end=True, metric_for_best_model="loss",
         report_to=[], use_cpu=True, disable_tqdm=True,
     )  # fmt: skip
-    schedule = GrowthSchedule(
-        {3: {"sizes": {"model.layers.*.mlp.up_proj": "2x"}}, 99: {"sizes": {"model.layers.*.mlp.up_proj": "2x"}}},
-        {"input_ids": ids[:2]},
-    )
+    schedule = GrowthSchedule({3: event, 99: event}, {"input_ids": ids[:2]})
     trainer = Worse(
         transformers.LlamaForCausalLM(config),
         arguments,
@@ -193,7 +200,7 @@ def test_the_trainer_says_so_and_looks_for_the_best_model_anew(tmp_path: Path) -
     )
     with pytest.warns(net2net.Net2NetWarning, match="after step 99 won't happen"):
         trainer.train()
-    assert trainer.state.best_global_step == 4 and trainer.model.config.intermediate_size == 40
+    assert trainer.state.best_global_step == 4 and getattr(trainer.model.config, word) == size
     grown = [entry for entry in trainer.state.log_history if "growth" in entry]
-    assert [entry["step"] for entry in grown] == [3] and "20 -> 40" in grown[0]["growth"]
+    assert [entry["step"] for entry in grown] == [3] and said in grown[0]["growth"], grown
     assert any("growth" in logs for logs in printed)
