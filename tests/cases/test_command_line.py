@@ -77,14 +77,18 @@ def python(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_grown_network_is_loaded_in_another_script_as_the_guide_says(tmp_path: Path) -> None:
+def test_a_grown_network_is_loaded_in_another_script_as_the_guide_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     guide = (ROOT / "docs" / "loading.md").read_text()
     model, load = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     (commands,) = re.findall(r"```sh\n(.*?)```", guide, re.DOTALL)
     trained = "\n\ndef build():\n    torch.manual_seed(3)\n    return Net()\n"  # stands for weights that are loaded
     (tmp_path / "my_model.py").write_text(model + trained)
     for command in commands.splitlines():
-        python(tmp_path, "-m", *command.split())
+        result = run(*command.split()[1:])
+        assert result.exit_code == 0, result.output
     compare = (
         "\nimport torch\nx = torch.randn(50, 4, dtype=torch.float64)\nteacher, student = build().double(), None\n"
         "import my_model\nbuild = my_model.Net\n"  # other weights than the growth's
@@ -96,7 +100,8 @@ def test_a_grown_network_is_loaded_in_another_script_as_the_guide_says(tmp_path:
     assert width == "16" and float(error) < 1e-6  # the weights are float32
     more = load.replace("from my_model import build, example_inputs", "")
     (tmp_path / "my_model.py").write_text(model + trained + "\n\n" + more)
-    python(tmp_path, "-m", "net2net", "grow", "my_model.py:grown", "larger", "--all", "2x")
+    result = run("grow", "my_model.py:grown", "larger", "--all", "2x")
+    assert result.exit_code == 0, result.output
     assert load_file(tmp_path / "larger" / "student.safetensors")["first.weight"].shape == (32, 4)
 
 
