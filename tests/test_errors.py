@@ -22,6 +22,16 @@ def test_every_refusal_is_a_growth_error() -> None:
         assert inspect.getdoc(error)
 
 
+def test_every_refusal_can_be_told_with_more_words_before_it() -> None:
+    """Schedules and chains say which step or model a refusal is about: of the same class, made of a text."""
+
+    def below(error: type[Exception]) -> list[type[Exception]]:
+        return [error, *(c for one in error.__subclasses__() for c in below(one))]
+
+    for error in below(net2net.GrowthError):
+        assert str(error("after step 3: no")) == "after step 3: no"
+
+
 class Named(nn.Module):
     def __init__(self) -> None:
         super().__init__()

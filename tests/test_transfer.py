@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -137,3 +139,57 @@ def test_a_student_with_more_inputs_is_told_that_they_are_fixed() -> None:
     teacher = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)).double()
     x = torch.randn(3, 4, dtype=torch.float64)
     refused(net2net.CaptureError, lambda: net2net.transfer(teacher, student, x), "fixed", "net2net.surgery")
+
+
+class Normed(nn.Module):
+    def __init__(self, width: int, eps: float | None) -> None:
+        super().__init__()
+        self.norm, self.inner = nn.RMSNorm(width, eps=eps), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(torch.tanh(self.norm(x)))
+
+
+def normed(width: int, blocks: int = 2, eps: float | None = 1e-2) -> nn.Module:
+    """A residual network whose norms have an eps that matters."""
+    return nn.Sequential(nn.Linear(4, width), *(Normed(width, eps) for _ in range(blocks)), nn.Linear(width, 3))
+
+
+@pytest.mark.parametrize("eps", [1e-2, None])
+@pytest.mark.parametrize(("width", "blocks"), [(13, 2), (9, 3), (19, 4), (9, 2)])
+def test_a_teacher_that_grew_before_has_an_eps_of_its_own(width: int, blocks: int, eps: float | None) -> None:
+    """A class knows the eps that it was given, not the one that a growth set: what was grown has to be grown again."""
+    teacher = trained(normed(5, eps=eps))
+    once = net2net.transfer(teacher, normed(9, eps=eps).double(), X)
+    growth = net2net.transfer(once.student, normed(width, blocks, eps).double(), X)
+    expected = teacher(X)
+    for student in (growth.student, net2net.replay(growth.plan, once.student, X).student):
+        assert (student(X) - expected).abs().max() <= 1e-10 * expected.abs().max()
+
+
+def test_a_student_with_another_eps_gets_the_teachers() -> None:
+    teacher, student = trained(normed(5)), normed(5, eps=3e-2).double()
+    plan = net2net.transfer(teacher, student, X).plan
+    assert student[1].norm.eps == 1e-2 and plan.attributes["1.norm"] == {"eps": 1e-2}
+    assert (student(X) - teacher(X)).abs().max() <= 1e-10 * teacher(X).abs().max()
+
+
+def test_a_config_says_the_eps_that_a_growth_set(tmp_path: Path) -> None:
+    """`save_pretrained` saves the config and no attributes: twice, and deeper, what is loaded is what was grown."""
+    transformers = pytest.importorskip("transformers")
+
+    def llama(hidden: int, layers: int = 1) -> Any:
+        config = transformers.LlamaConfig(
+            vocab_size=31, hidden_size=hidden, intermediate_size=hidden + 3, num_hidden_layers=layers,
+            num_attention_heads=hidden // 4, num_key_value_heads=hidden // 4, rms_norm_eps=1e-2,
+        )  # fmt: skip
+        return transformers.LlamaForCausalLM(config).eval()
+
+    teacher, ids = trained(llama(8)).float(), torch.arange(10).reshape(2, 5)
+    expected, model = teacher(ids).logits, teacher
+    for student in (llama(12), llama(20), llama(20, 2)):
+        net2net.transfer(model, student, {"input_ids": ids})
+        student.save_pretrained(tmp_path)
+        model = type(student).from_pretrained(tmp_path).eval()
+        assert (model(ids).logits - expected).abs().max() <= 1e-5 * expected.abs().max()
+    assert model.config.rms_norm_eps == pytest.approx(1e-2 * 8 / 20)

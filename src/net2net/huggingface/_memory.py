@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +23,7 @@ from net2net.huggingface._rounding import with_rounding
 from net2net.huggingface._save import memory, save, weight_bytes
 from net2net.huggingface._verify import Trial
 from net2net.operators import transfer
-from net2net.pretrained import bare_model, eps_changes, set_key, with_longer_lists
+from net2net.pretrained import bare_model, with_longer_lists
 from net2net.proof import Verification, verify
 
 
@@ -81,10 +80,10 @@ def grow_in_memory(job: Job, reason: str) -> CheckpointGrowth:
 
 
 def _grown(job: Job, teacher: Any, student: Any) -> Growth:
-    """The growth in memory; its student's config says what the plan sets beside sizes."""
+    """The growth in memory."""
     inputs, options = job.trial.inputs["given"], job.options
     with suiting(job.folder.model_class, inputs, job.trial.made):
-        growth = transfer(
+        return transfer(
             teacher,
             student,
             inputs,
@@ -95,11 +94,6 @@ def _grown(job: Job, teacher: Any, student: Any) -> Growth:
             positions=job.depth.positions,
             seed=options.seed,
         )
-    plan = growth.plan
-    attributes = {**(plan.earlier.attributes if plan.earlier else {}), **plan.attributes}
-    for key, value in eps_changes(teacher, _before(teacher, attributes)).items():
-        set_key(student.config, key, value)
-    return growth
 
 
 def _also_longer(growth: Growth, loaded: nn.Module, trial: Trial) -> Verification:
@@ -151,9 +145,3 @@ def _student(model_class: Any, config: Any, dtype: torch.dtype, seed: int) -> An
             return model_class(config).to(dtype).eval()
     except Exception as error:  # constructors raise anything
         raise CheckpointError(f"{model_class.__name__} can't be constructed at these sizes: {error}.") from error
-
-
-def _before(teacher: Any, attributes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """The attributes of modules that the teacher has too: new blocks follow them."""
-    paths = dict(teacher.named_modules())
-    return {path: dict(values) for path, values in attributes.items() if path in paths}

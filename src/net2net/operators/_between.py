@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from net2net.capture import Graph, Inputs, capture, structural_copy
 from net2net.errors import CaptureError, SizeError, StudentMismatchError
 from net2net.operators._width_design import eps_changes
 from net2net.plan import Plan
-from net2net.pretrained import has_dynamic_positions
-from net2net.student import NewSizes, changed_buffers, compare, operations
+from net2net.pretrained import EpsError, has_dynamic_positions, set_key
+from net2net.student import NewSizes, changed_buffers, compare, eps_in_configs, operations, take_eps
 from net2net.width import WidthOptions, compensate, plan_width
 
 
@@ -114,7 +115,7 @@ def check_shapes(plan: Plan, analysis: Analysis, student: nn.Module) -> None:
 
 
 def loaded(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan) -> nn.Module:
-    """A copy of the student with the weights given."""
+    """A copy of the student that has what `load_in_place` would give the student itself."""
 
     def replaced(name: str, tensor: torch.Tensor) -> torch.Tensor:
         new = state[name].to(tensor) if name in state else tensor.detach().clone()
@@ -126,19 +127,31 @@ def loaded(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan) ->
 
 
 def load_in_place(student: nn.Module, state: Mapping[str, torch.Tensor], plan: Plan) -> None:
-    """Set the weights of the student itself, and the attributes that the steps of a plan set."""
+    """Set the weights of the student itself, the attributes that the steps of a plan set, and the words of a config
+    that say the same."""
+    words = eps_in_configs(student, attributes_of(plan))
     with torch.no_grad():
         for name, tensor in [*student.named_parameters(), *student.named_buffers()]:
             tensor.copy_(state[name])
-    for step in plan.steps:
-        set_attributes(student, step)
+    set_attributes(student, plan)
+    for config, key, number in words:
+        set_key(config, key, number)
 
 
 def set_attributes(model: nn.Module, plan: Plan) -> None:
-    """Set what a plan sets beside sizes: a norm's eps."""
-    for path, attributes in plan.attributes.items():
+    """Set what the steps of a plan set beside sizes: a norm's eps."""
+    for path, attributes in attributes_of(plan).items():
         for name, number in attributes.items():
             setattr(model.get_submodule(path), name, number)
+
+
+def attributes_of(plan: Plan) -> dict[str, dict[str, float]]:
+    """What the steps of a plan set in all."""
+    found: dict[str, dict[str, float]] = {}
+    for step in plan.steps:
+        for path, attributes in step.attributes.items():
+            found[path] = {**found.get(path, {}), **attributes}
+    return found
 
 
 def _check_positions(teacher: nn.Module, student: nn.Module) -> None:
@@ -162,6 +175,40 @@ def _captured(student: nn.Module, inputs: Inputs) -> Graph:
             f"{error}\nThe teacher runs on these inputs, whose sizes are fixed here: build a student that takes them, "
             "or add to them with net2net.surgery."
         ) from error
+
+
+def plan_of(
+    teacher: nn.Module, analysis: Analysis, student: nn.Module, deeper: Plan | None, options: WidthOptions
+) -> Plan:
+    """The plan for a student that somebody built, without the step that made the teacher as deep.
+
+    Args:
+        teacher, analysis: as deep as the student.
+        student: isn't touched.
+        deeper: what made the teacher as deep.
+
+    Raises:
+        StudentMismatchError, GrowthError: there is none.
+    """
+    prepared = structural_copy(student)
+    if deeper is not None:
+        set_attributes(prepared, deeper)
+    kept = take_eps(teacher, prepared)
+
+    def planned(keep_eps: bool) -> Plan:
+        plan = plan_between(teacher, analysis, prepared, analysis.examples, options, keep_eps=keep_eps)
+        check_shapes(plan, analysis, student)
+        both = {path: {**kept.get(path, {}), **plan.attributes.get(path, {})} for path in {**kept, **plan.attributes}}
+        plan = replace(plan, attributes=both)
+        eps_in_configs(student, attributes_of(plan if deeper is None else plan.after(deeper)))
+        return plan
+
+    try:
+        return planned(keep_eps=False)
+    except EpsError:
+        if options.how is not None:
+            raise
+    return planned(keep_eps=True)  # copies: every norm keeps its eps
 
 
 def plan_between(

@@ -7,11 +7,11 @@ from typing import Any
 from torch import nn
 
 from net2net.analysis import analyze
-from net2net.capture import Inputs, examples_of, require_module, structural_copy, unobserved
+from net2net.capture import Inputs, examples_of, require_module, unobserved
 from net2net.depth import DepthOptions
 from net2net.errors import GrowthError
 from net2net.operators._as_deep import as_deep
-from net2net.operators._between import check_shapes, plan_between, set_attributes
+from net2net.operators._between import plan_of
 from net2net.plan import Plan
 from net2net.width import NoiseSpec, WidthOptions
 
@@ -52,13 +52,8 @@ def plan_transfer(
     refusal: GrowthError | None = None
     for deeper in as_deep(teacher, student, examples, depth, None):
         source = teacher if deeper is None else deeper.student
-        prepared = structural_copy(student)
-        if deeper is not None:
-            set_attributes(prepared, deeper.plan)
         try:
-            analysis = analyze(source, examples)
-            plan = plan_between(source, analysis, prepared, analysis.examples, options)
-            check_shapes(plan, analysis, student)
+            plan = plan_of(source, analyze(source, examples), student, deeper and deeper.plan, options)
         except GrowthError as error:
             refusal = refusal or error
             continue

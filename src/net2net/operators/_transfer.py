@@ -17,7 +17,6 @@ from net2net.capture import (
     examples_of,
     require_module,
     require_teacher,
-    structural_copy,
     unobserved,
 )
 from net2net.depth import DepthOptions
@@ -25,7 +24,7 @@ from net2net.errors import GrowthError
 from net2net.growth import Growth, known_of_width, proved, state_of
 from net2net.operators._alive import learning, told
 from net2net.operators._as_deep import as_deep
-from net2net.operators._between import check_shapes, load_in_place, loaded, plan_between, set_attributes
+from net2net.operators._between import load_in_place, loaded, plan_of
 from net2net.operators._calibrate import Calibration
 from net2net.operators._made import Made
 from net2net.operators._width_design import warn_of_twins
@@ -94,24 +93,20 @@ def _wider(
     """Set the student's weights from a teacher that is as deep as it is."""
     source = teacher if deeper is None else deeper.student
     analysis = analyze(source, inputs)
-    prepared = structural_copy(student)
-    if deeper is not None:
-        set_attributes(prepared, deeper.plan)
     weights = state_of(source, analysis)
 
     def state_for(plan: Plan) -> dict[str, torch.Tensor]:
         initial = initial_values(student, options.seed) if plan.draws_initial else None
         state = grow_state(plan, weights, initial)
-        for name in changed_buffers(source, {"": prepared}):  # its class computes them; weights make up
+        for name in changed_buffers(source, {"": student}):  # its class computes them; weights make up
             del state[name]
         return state
 
     def grown(options: WidthOptions) -> Growth:
-        plan = plan_between(source, analysis, prepared, analysis.examples, options)
-        check_shapes(plan, analysis, student)
+        plan = plan_of(source, analysis, student, None if deeper is None else deeper.plan, options)
         plan = with_scales(plan, analysis.sites.inference, weights)
-        made = Made(loaded(prepared, state_for(plan), plan), plan, known_of_width(plan, analysis)).after(deeper)
-        return proved(teacher, made.student, made.plan, inputs, made.known)
+        made = Made(student, plan, known_of_width(plan, analysis)).after(deeper)
+        return proved(teacher, loaded(student, state_for(plan), made.plan), made.plan, inputs, made.known)
 
     growth = told(learning(grown(options), lambda _, other: grown(other), options, analysis))
     warn_of_twins(growth.plan, options)

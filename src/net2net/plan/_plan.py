@@ -77,7 +77,9 @@ class Plan:
     def after(self, earlier: Plan) -> Plan:
         """One plan for two growths, `earlier` and then this one; of one that grows nothing the notes are kept."""
         if not (self.changes or self.tensors):
-            return replace(earlier, notes=(*earlier.notes, *self.notes))
+            both = {**earlier.attributes, **self.attributes}
+            merged = {p: {**earlier.attributes.get(p, {}), **self.attributes.get(p, {})} for p in both}
+            return replace(earlier, attributes=merged, notes=(*earlier.notes, *self.notes))
         first = earlier if self.earlier is None else self.earlier.after(earlier)
         return replace(self, earlier=first, preserves=max(self.preserves, earlier.preserves, key=_PROMISES.index))
 

@@ -5,6 +5,7 @@ from net2net.student._compare import ChangedNumber, Mismatch, compare, operation
 from net2net.student._deeper import PlaceError, draft_deeper
 from net2net.student._draft import Blueprint, changed_buffers, draft, fill
 from net2net.student._edited import Skeleton
+from net2net.student._eps import eps_in_configs, take_eps
 from net2net.student._fit import MAX_DRAFTS, Fit, Verdict
 from net2net.student._initial import initial_values
 from net2net.student._sizes import NewSizes
@@ -26,9 +27,11 @@ __all__ = [
     "compare",
     "draft",
     "draft_deeper",
+    "eps_in_configs",
     "fill",
     "initial_values",
     "numbers_in",
     "operations",
     "settings_of",
+    "take_eps",
 ]

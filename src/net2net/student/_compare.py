@@ -31,12 +31,6 @@ class Mismatch(GrowthError):
 class ChangedNumber(Mismatch):
     """A number that is computed from a size, where no weight can make up for its change."""
 
-    def __init__(self, node: Node, old: float, new: float) -> None:
-        super().__init__(
-            f"{node.where} computes with the number {old:g}, which is made from a size and becomes {new:g}; no weight "
-            "can make up for that. A number that the module keeps as an attribute stays as it is: use one there"
-        )
-
 
 def compare(
     sizes: NewSizes,
@@ -133,9 +127,9 @@ def _constants(before: Node, after: Node, known: set[tuple[float, float]]) -> li
         if a is not None and b is not None and not _close(a, b):
             others = [v for v in before.inputs if v is not old_value]
             if _base(before.op) not in _MUL + _DIV or len(others) != 1:
-                raise ChangedNumber(before, a, b)
+                raise _changed(before, a, b)
             if _base(before.op) in _DIV and before.inputs[0] is old_value:
-                raise ChangedNumber(before, a, b)
+                raise _changed(before, a, b)
             found.append(Constant(before, others[0], a / b if _base(before.op) in _MUL else b / a))
     for name, old in before.arguments.items():
         new = after.arguments.get(name)
@@ -170,14 +164,21 @@ def _number(node: Node, name: str) -> float | None:
 def _ratio(node: Node, name: str, old: float, new: float) -> Constant:
     operation = _base(node.op)
     if 0.0 in (old, new):
-        raise ChangedNumber(node, old, new)
+        raise _changed(node, old, new)
     if name == "other" and operation in _MUL + _DIV and node.inputs and node.get("rounding_mode") is None:
         return Constant(node, node.inputs[0], old / new if operation in _MUL else new / old)
     if operation in ("aten.add", "aten.sub") and name == "alpha" and node["other"] is not node["self"]:
         return Constant(node, node["other"], old / new)
     if operation == "aten.baddbmm" and name in ("alpha", "beta"):
         return Constant(node, node["batch1" if name == "alpha" else "self"], old / new)
-    raise ChangedNumber(node, old, new)
+    raise _changed(node, old, new)
+
+
+def _changed(node: Node, old: float, new: float) -> ChangedNumber:
+    return ChangedNumber(
+        f"{node.where} computes with the number {old:g}, which is made from a size and becomes {new:g}; no weight "
+        "can make up for that. A number that the module keeps as an attribute stays as it is: use one there"
+    )
 
 
 def _base(op: str) -> str:

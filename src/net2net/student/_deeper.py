@@ -25,6 +25,7 @@ from net2net.pretrained import (
 )
 from net2net.student._draft import adopt
 from net2net.student._edited import Skeleton
+from net2net.student._eps import take_eps
 from net2net.student._numbers import even_rates, own_numbers
 from net2net.student._restructure import restructure
 
@@ -105,7 +106,10 @@ def _drafts_like(like: nn.Module, teacher: nn.Module, edits: Sequence[BlockEdit 
     tensors = {**dict(skeleton.model.named_parameters()), **dict(skeleton.model.named_buffers())}
     theirs = {**dict(like.named_parameters()), **dict(like.named_buffers())}
     if {n: t.shape for n, t in tensors.items()} == {n: t.shape for n, t in theirs.items()}:
+        deeper = skeleton.model
         skeleton.model = structural_copy(like, lambda name, _: tensors[name])
+        for path, taken in take_eps(deeper, skeleton.model).items():
+            skeleton.attributes[path] = {**taken, **skeleton.attributes.get(path, {})}
         yield _with_attributes(skeleton)
         return
     around = {path for e in edits if isinstance(e, BlockEdit) for path in ("", *_prefixes(e.stack.container))}
