@@ -75,13 +75,15 @@ def pieces(
 
 def _draws(plan: TensorPlan) -> bool:
     fresh = [m.fresh for m in plan.axes if m is not None and m.fresh is not None]
-    return bool(plan.noise) or any((f == FRESH.index("random")).any() for f in fresh)
+    return bool(plan.noise) or plan.redrawn is not None or any((f == FRESH.index("random")).any() for f in fresh)
 
 
 def _part(plan: TensorPlan, start: int, end: int) -> tuple[npt.NDArray[np.int64], TensorPlan]:
     """The teacher's rows that a run of the student's rows needs, and the plan for the run."""
     shape = (end - start, *plan.shape[1:])
     plan = replace(plan, blank=tuple(row - start for row in plan.blank if start <= row < end))
+    if plan.redrawn is not None and len(plan.redrawn) > 1:
+        plan = replace(plan, redrawn=plan.redrawn[start:end])
     first = plan.axes[0]
     if first is None:
         return np.arange(start, end), replace(plan, shape=shape)

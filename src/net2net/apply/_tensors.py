@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from net2net.apply._draws import uniform
+from net2net.apply._draws import redrawn, uniform
 from net2net.apply._pieces import bounds, pieces
 from net2net.apply._shifts import shifted
 from net2net.apply._threads import alone, in_threads
@@ -157,6 +157,10 @@ def make_piece(tensor: torch.Tensor, plan: TensorPlan, rms: float, generator: to
             result = _expand(result, axis, axis_map, rms, generator, canvas)
     if plan.offset != 0.0:
         result = result - plan.offset
+    if plan.redrawn is not None:
+        result = torch.where(
+            torch.from_numpy(plan.redrawn).to(result.device), redrawn(result, plan, rms, generator), result
+        )
     for noise in plan.noise:
         axis_map = plan.axes[noise.axis]
         assert axis_map is not None

@@ -17,7 +17,8 @@ class Upcycling(Change):
     """One mixture of the growth: its name, its sizes, how its experts are chosen, and which each one copies.
 
     `top_k` says how many experts compute a token, before and after; `uneven` that copies share out their output
-    unevenly; `together` is the share of the example tokens for which copies of one expert are chosen, where measured.
+    unevenly; `redrawn` is the share of the hidden units of new experts that is drawn anew; `together` that of the
+    example tokens for which copies of one expert are chosen, where measured.
     """
 
     makes: ClassVar[str] = "of more experts"
@@ -32,6 +33,7 @@ class Upcycling(Change):
     units: AxisMap = field(repr=False)
     top_k: tuple[int, int] | None = None
     uneven: bool = False
+    redrawn: float = 0.0
     together: float | None = None
     preserves: Preservation = "exact"
 
@@ -46,6 +48,7 @@ class Upcycling(Change):
         how = f"{self.routing} routing"
         if self.top_k is not None and self.top_k[0] != self.top_k[1]:
             how += f", {self.top_k[0]} -> {self.top_k[1]} per token"
+        how += f", {self.redrawn:.0%} of the units of new ones drawn anew" if self.redrawn else ""
         several = f" ({' '.join(map(str, counts))})" if len(set(counts)) > 1 and len(counts) <= 16 else ""
         return Row(self.experts, self.before, self.after, how + several)
 
@@ -53,6 +56,8 @@ class Upcycling(Change):
         """Why the change doesn't preserve the function."""
         if self.preserves == "exact":
             return ""
+        if self.redrawn:
+            return f"{self.redrawn:.0%} of the hidden units of new experts are drawn anew"
         text = "copies of one expert are chosen instead of different ones"
         return text if self.together is None else f"{text} for {self.together:.1%} of the tokens of {self.experts}"
 
@@ -64,6 +69,8 @@ class Upcycling(Change):
 
     def symmetry(self) -> str:
         """What parts the copies of an expert."""
+        if self.redrawn:
+            return "new experts differ from what they copy in the units that are drawn anew"
         if self.routing == "replica":
             return "replicas of an expert are equal, and training parts them: each has tokens of its own"
         if self.routing in ("free", "released"):
@@ -75,12 +82,12 @@ class Upcycling(Change):
     def summary(self) -> dict[str, Any]:
         """The change as plain data for a reader."""
         sizes = {"name": self.experts, "from": self.before, "to": self.after}
-        rest = {"top_k": self.top_k, "together": self.together}
+        rest = {"top_k": self.top_k, "redrawn": self.redrawn, "together": self.together}
         return {**sizes, "routing": self.routing, "counts": list(self.counts), **rest}
 
     def data(self, store: Store) -> dict[str, Any]:
         """The change as JSON."""
-        names = ("experts", "before", "after", "routing", "top_k", "uneven", "together", "preserves")
+        names = ("experts", "before", "after", "routing", "top_k", "uneven", "redrawn", "together", "preserves")
         return {**{n: getattr(self, n) for n in names}, "units": self.units.data(store)}
 
     @classmethod

@@ -21,6 +21,7 @@ from net2net.growth import Known, carried_out
 from net2net.moe._experts import MixtureOfExperts
 from net2net.moe._feed_forward import FeedForward, Product, feed_forwards
 from net2net.moe._replicas import empty, second_map
+from net2net.moe._starts import drawn_units
 from net2net.operators import Made, replays
 from net2net.plan import Arrays, AxisMap, Change, Plan, Preservation, Row, Store, TensorPlan, change
 from net2net.proof import NewUnits
@@ -35,7 +36,8 @@ class Mixing(Change):
 
     Each expert has a part of the hidden units, one of `granularity`; the experts are `experts / granularity` copies of
     all parts. With `shared`, half of the output is that of the feed-forward, which computes every token. `to` is the
-    class of the network, where that is another one than before.
+    class of the network, where that is another one than before; `redrawn` the share of the hidden units of each expert
+    that is drawn anew.
     """
 
     makes: ClassVar[str] = "a mixture of experts"
@@ -50,25 +52,33 @@ class Mixing(Change):
     shared: bool
     preserves: Preservation = field(default="exact")
     to: str = ""
+    redrawn: float = 0.0
 
     def row(self) -> Row:
         """The change as a line of a table."""
         of = f", parts of {self.granularity}" if self.granularity > 1 else ""
         more = ", one shared" if self.shared else ""
         more += f", in {self.to}" if self.to else ""
+        more += f", {self.redrawn:.0%} of their units drawn anew" if self.redrawn else ""
         return Row(self.place, 1, self.experts, f"copies{of}, {self.top_k} per token{more}")
 
     def bound_to(self) -> str:
         """Why the change can't be replayed on another network."""
         return f"a plan of a folder of {self.to} is of the tensors in its files; make it of each." if self.to else ""
 
+    def why(self) -> str:
+        """Why the change doesn't preserve the function."""
+        return f"{self.redrawn:.0%} of the hidden units of each expert are drawn anew" if self.redrawn else ""
+
     def symmetry(self) -> str:
         """What parts the copies."""
+        if self.redrawn:
+            return "experts differ in the units that are drawn anew"
         return "experts are equal, and training parts them: the router gives each tokens of its own"
 
     def summary(self) -> dict[str, Any]:
         """The change as plain data for a reader."""
-        return {n: getattr(self, n) for n in ("place", "experts", "top_k", "granularity", "shared", "to")}
+        return {n: getattr(self, n) for n in ("place", "experts", "top_k", "granularity", "shared", "to", "redrawn")}
 
     def data(self, store: Store) -> dict[str, Any]:
         """The change as JSON."""
@@ -81,7 +91,14 @@ class Mixing(Change):
 
 
 def dense_made(
-    model: nn.Module, experts: Any, examples: tuple[Example, ...], top_k: int, granularity: int, shared: bool, seed: int
+    model: nn.Module,
+    experts: Any,
+    examples: tuple[Example, ...],
+    top_k: int,
+    granularity: int,
+    shared: bool,
+    redrawn: float,
+    seed: int,
 ) -> Made:
     """The mixtures that the feed-forwards of a network become, before the proof.
 
@@ -99,13 +116,14 @@ def dense_made(
     tensors: dict[str, TensorPlan] = {}
     removed: list[str] = []
     for name, number in _wanted(found, experts).items():
-        one = Mixing(name, number, top_k, granularity, shared)
+        one = Mixing(name, number, top_k, granularity, shared, "none" if redrawn else "exact", redrawn=redrawn)
         _check(found[name], one)
         changes.append(one)
         tensors |= dict(_tensors(model, found[name], one, tokens[name], seed))
         removed += [f"{name}.{n}" for n, _ in model.get_submodule(name).named_parameters()]
     gone = tuple(name for name in removed if name not in tensors)
-    plan = Plan(tensors, tuple(changes), seed, removed=gone, version=__version__)
+    promise: Preservation = "none" if redrawn else "exact"
+    plan = Plan(tensors, tuple(changes), seed, promise, removed=gone, version=__version__)
     return _made(model, plan, found, float32)
 
 
@@ -171,6 +189,8 @@ def _tensors(
     units, width = feed_forward.hidden // parts, feed_forward.width
     half = 0.5 if one.shared else 1.0
     kept = np.full(one.experts, half / copies)
+    drawn = drawn_units(one.redrawn, one.experts, units, seed, name) if one.redrawn else None
+    outputs, inputs = (None, None) if drawn is None else (drawn[:, :, None], drawn[:, None, :])
 
     def along(first: int, factor: float = 1.0, cut: bool = True) -> AxisMap:
         source = first + (part if cut else np.zeros(one.experts, dtype=np.int64))
@@ -186,7 +206,8 @@ def _tensors(
         view: View = ((width, pieces, units), (1, 2, 0)) if product.transposed else ((pieces, units, width), (0, 1, 2))
         shape: tuple[int, ...] = (one.experts, units, width)
         source = f"{name}.{product.weight}"
-        yield f"{name}.experts.{role}", TensorPlan(shape, (along(first), None, None), source=source, view=view)
+        axes = (along(first), None, None)
+        yield f"{name}.experts.{role}", TensorPlan(shape, axes, source=source, view=view, redrawn=outputs)
         if product.bias is not None:
             source, view = f"{name}.{product.bias}", ((pieces, units), (0, 1))
             yield f"{name}.experts.{role}_bias", TensorPlan(shape[:2], (along(first), None), source=source, view=view)
@@ -199,6 +220,7 @@ def _tensors(
             (along(0, parts * half), None, None),
             source=f"{name}.{down.weight}",
             view=view,
+            redrawn=inputs,
         ),
     )
     if down.bias is not None:
@@ -222,9 +244,9 @@ def _tensors(
         ),
     )
     if one.shared:
-        outputs = (down.weight, down.bias)
+        last = (down.weight, down.bias)
         for n, p in model.get_submodule(name).named_parameters():
-            scale = 0.5 if n in outputs else 1.0
+            scale = 0.5 if n in last else 1.0
             gradient = np.full(p.shape[0], 0.5 / scale)
             factor = None if scale == 1.0 else np.full(p.shape[0], scale)
             along_rows = AxisMap(np.arange(p.shape[0]), factor=factor, gradient=gradient)

@@ -16,6 +16,7 @@ from net2net.moe._counts import Counts, Experts, Scores, requested
 from net2net.moe._dense import dense_made
 from net2net.moe._mixtures import Look, chosen_together, look
 from net2net.moe._replicas import new_units, replica_tensors, set_replicas, source_of
+from net2net.moe._starts import check_redrawn, redrawn_experts
 from net2net.moe._stock import set_copies, set_words
 from net2net.operators import Made, replays, told
 from net2net.plan import AxisMap, Plan, TensorPlan
@@ -37,6 +38,7 @@ def upcycle(
     top_k: int | None = None,
     granularity: int = 1,
     shared: bool = False,
+    redrawn: float = 0.0,
     seed: int = 0,
 ) -> Growth:
     """Give mixtures of experts more experts, copies of their own, without changing what the network computes.
@@ -61,7 +63,10 @@ def upcycle(
         granularity: into how many parts the hidden units of a feed-forward are cut; each expert has one of them, and
             `top_k` has to be a multiple.
         shared: whether the feed-forward stays as an expert for every token, with half of the output.
-        seed: of the draw of the second map, of the noise, or of the new router.
+        redrawn: the share of the hidden units of new experts that is drawn anew, the same units in all matrices of an
+            expert: such a growth doesn't preserve the function, and says so. With 1 new experts are random, and so are
+            their rows in the router; with `top_k` every expert has units drawn anew (Drop-Upcycling).
+        seed: of the draw of the second map, of the noise, of units, or of the new router.
 
     Returns:
         The growth: the replicas of an expert are equal, and differ from the first step on, as each has tokens of its
@@ -70,8 +75,8 @@ def upcycle(
     Raises:
         GrowthError: a mixture can't grow so; the message says why, and what works.
 
-    Source: Expert Upcycling, arXiv 2604.19835 (copies of experts, counts by utility); the routing in two levels is
-        this library's.
+    Source: Expert Upcycling, arXiv 2604.19835 (copies of experts, counts by utility); Drop-Upcycling, arXiv 2502.19261
+        (units drawn anew); the routing in two levels is this library's.
 
     Example:
         >>> import torch, net2net
@@ -86,12 +91,13 @@ def upcycle(
     """
     if routing not in ROUTINGS:
         raise OptionError(f"routing={routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
+    check_redrawn(redrawn, routing, top_k is not None)
     require_teacher(model, example_inputs)
     examples = examples_of(example_inputs, model=model)
     if top_k is not None:
         if routing != "replica" or scores is not None:
             raise OptionError("top_k= makes feed-forwards into mixtures, which routing= and scores= don't go with.")
-        made = dense_made(model, experts, examples, top_k, granularity, shared, seed)
+        made = dense_made(model, experts, examples, top_k, granularity, shared, redrawn, seed)
         return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))
     seen = look(model, examples)
     found, unknown = seen.mixtures.found, seen.mixtures.unknown
@@ -101,6 +107,14 @@ def upcycle(
         plan = _replica_plan(model, seen, counts, seed)
     else:
         plan = copies_plan(model, model, seen, counts, routing, noise, seed)
+    if redrawn:
+        growing = {name: found[name] for name in counts}
+        plan = replace(
+            plan,
+            tensors=redrawn_experts(model, examples, growing, plan.tensors, redrawn, seed),
+            changes=tuple(replace(change, redrawn=redrawn, preserves="none") for change in plan.changes),
+            preserves="none",
+        )
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}
     made = _made(model, replace(plan, left_out=unknown | rest), seen, examples)
     return compiled_alike(told(proved(model, made.student, made.plan, examples, made.known)))

@@ -95,6 +95,8 @@ def _grown(tensor: torch.Tensor, step: TensorPlan, kind: Kind) -> torch.Tensor:
     for axis, axis_map in enumerate(step.axes):
         if axis_map is not None:
             _mark(level, axis, _is_quiet(axis_map), kind.quiet)
+    if step.redrawn is not None:
+        level[torch.from_numpy(step.redrawn).to(level.device).expand(step.shape)] = kind.new
     return result * level
 
 
@@ -179,6 +181,8 @@ def scales_of(before: tuple[int, ...], steps: Sequence[TensorPlan]) -> Scales:
             raise NotUniformError("it is new, so the teacher has no trajectory for it")
         if step.noise:
             raise NotUniformError("it has noise")
+        if step.redrawn is not None:
+            raise NotUniformError("some of its entries are drawn anew")
         if step.view is not None:
             raise NotUniformError("it is a stack of parts of the teacher's")
         weight, gradient = found.weight * step.scale, found.gradient / step.scale

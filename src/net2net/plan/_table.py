@@ -38,6 +38,7 @@ def step_table(changes: Sequence[Change], tensors: Mapping[str, TensorPlan]) -> 
             what.append(f"x {tensor.scale:.4g}")
         what += [f"+ what {s.weight} makes of constants" for s in tensor.shifts]
         what += [f"{n.kind} noise {n.scale:g} on axis {n.axis}" for n in tensor.noise]
+        what += [] if tensor.redrawn is None else [f"{tensor.redrawn.mean():.0%} drawn anew"]
         rows.append((name, "x".join(map(str, tensor.shape)), start, "; ".join(what)))
     shown = [
         [name, shape, "; ".join(filter(None, (start, rest)))] for name, shape, start, rest in _alike(rows, paths=(0, 2))

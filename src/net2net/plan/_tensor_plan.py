@@ -38,7 +38,8 @@ class TensorPlan:
     layer's own initialiser draws. `new` says that the teacher has no such tensor: `source` is then what it copies, or
     its nearest relative. `view` is a shape and an order of axes that the source is seen in before anything else: a
     matrix as a stack of parts of it. `blank` are rows with a meaning of their own, those of padding: draws are 0 there.
-    `shifts` are added to the source before all else: constant inputs that go into a bias.
+    `shifts` are added to the source before all else: constant inputs that go into a bias. `redrawn` (stretched to the
+    shape) are entries that are drawn anew, as large as the source's and scaled as copies of them are.
     """
 
     shape: tuple[int, ...]
@@ -53,13 +54,14 @@ class TensorPlan:
     blank: tuple[int, ...] = ()
     view: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     shifts: tuple[Shift, ...] = ()
+    redrawn: npt.NDArray[np.bool_] | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TensorPlan):
             return NotImplemented
         names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank", "view", "shifts")
-        mine, theirs = self.values, other.values
-        same = (mine is None) == (theirs is None) and (mine is None or theirs is None or np.array_equal(mine, theirs))
+        arrays = ((self.values, other.values), (self.redrawn, other.redrawn))
+        same = all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in arrays)
         return same and all(getattr(self, n) == getattr(other, n) for n in names)
 
     __hash__ = None  # type: ignore[assignment]  # arrays have no hash; object's says that all do
@@ -101,6 +103,7 @@ class TensorPlan:
             "noise": [asdict(n) for n in self.noise],
             "values": None if self.values is None else store(self.values),
             **({"shifts": [s.data(store) for s in self.shifts]} if self.shifts else {}),
+            **({} if self.redrawn is None else {"redrawn": store(self.redrawn)}),
         }
 
     @classmethod
@@ -114,5 +117,6 @@ class TensorPlan:
             "noise": tuple(Noise(**n) for n in data["noise"]),
             "values": None if data["values"] is None else arrays[data["values"]],
             "shifts": tuple(Shift.from_data(s, arrays) for s in data.get("shifts", ())),
+            "redrawn": arrays[data["redrawn"]] if "redrawn" in data else None,
         }
         return cls(**{**data, **read})
