@@ -206,8 +206,8 @@ def _tensors(
         view: View = ((width, pieces, units), (1, 2, 0)) if product.transposed else ((pieces, units, width), (0, 1, 2))
         shape: tuple[int, ...] = (one.experts, units, width)
         source = f"{name}.{product.weight}"
-        axes = (along(first), None, None)
-        yield f"{name}.experts.{role}", TensorPlan(shape, axes, source=source, view=view, redrawn=outputs)
+        rows = (along(first), None, None)
+        yield f"{name}.experts.{role}", TensorPlan(shape, rows, source=source, view=view, redrawn=outputs)
         if product.bias is not None:
             source, view = f"{name}.{product.bias}", ((pieces, units), (0, 1))
             yield f"{name}.experts.{role}_bias", TensorPlan(shape[:2], (along(first), None), source=source, view=view)
@@ -230,8 +230,8 @@ def _tensors(
             f"{name}.experts.down_bias",
             TensorPlan(shape, axes, source=f"{name}.{down.bias}", view=((1, width), (0, 1))),
         )
-    rows = second_map((copies,), width, {0: tokens}, zlib.crc32(f"{seed} {name}.router.weight".encode()))
-    values = np.repeat(rows, parts, axis=0)
+    drawn_rows = second_map((copies,), width, {0: tokens}, zlib.crc32(f"{seed} {name}.router.weight".encode()))
+    values = np.repeat(drawn_rows, parts, axis=0)
     yield (
         f"{name}.router.weight",
         TensorPlan(

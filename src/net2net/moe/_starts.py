@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -120,15 +121,16 @@ class _Hidden:
         found = np.zeros([experts, *[1] * (len(terms) - self.first)], dtype=bool)
         for dimension, axis in self.places.get(tensor, ()):
             atom = self.analysis.atoms[dimension]
-
-            def of(other: Atom, units: Mask, mine: Atom = atom) -> AxisMap:
-                places = np.arange(other.size)
-                return AxisMap(np.where(units, -1, places) if other is mine else places, before=other.size)
-
             units = drawn_units(share, experts, atom.size, seed, dimension)
-            rows = [compose(terms[axis], lambda other, some=some: of(other, some)).source < 0 for some in units]
+            rows = [compose(terms[axis], partial(_without, atom, some)).source < 0 for some in units]
             found = found | np.moveaxis(np.stack(rows)[(...,) + (None,) * (found.ndim - 2)], 1, 1 + axis - self.first)
         return found
+
+
+def _without(atom: Atom, units: Mask, other: Atom) -> AxisMap:
+    """The map of an atom of a composite axis: units of one of them are new."""
+    places = np.arange(other.size)
+    return AxisMap(np.where(units, -1, places) if other is atom else places, before=other.size)
 
 
 def _analysed(model: nn.Module, examples: tuple[Example, ...]) -> Analysis:

@@ -112,7 +112,11 @@ def upcycle(
         plan = replace(
             plan,
             tensors=redrawn_experts(model, examples, growing, plan.tensors, redrawn, seed),
-            changes=tuple(replace(change, redrawn=redrawn, preserves="none") for change in plan.changes),
+            changes=tuple(
+                replace(change, redrawn=redrawn, preserves="none")
+                for change in plan.changes
+                if isinstance(change, Upcycling)
+            ),
             preserves="none",
         )
     rest = {name: "it has as many experts as asked for" for name in found if name not in counts}

@@ -16,6 +16,10 @@ from net2net.plan._shift import Shift
 Fill = Literal["source", "values", "identity", "initial"]
 
 
+def _equal(a: npt.NDArray[Any] | None, b: npt.NDArray[Any] | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
 @dataclass(frozen=True)
 class Noise:
     """Noise on copies: "zero_sum" over the copies of a unit on a contracted axis (the function stays exact), or on all
@@ -60,8 +64,7 @@ class TensorPlan:
         if not isinstance(other, TensorPlan):
             return NotImplemented
         names = ("shape", "axes", "scale", "offset", "noise", "source", "fill", "new", "blank", "view", "shifts")
-        arrays = ((self.values, other.values), (self.redrawn, other.redrawn))
-        same = all((a is None) == (b is None) and (a is None or np.array_equal(a, b)) for a, b in arrays)
+        same = _equal(self.values, other.values) and _equal(self.redrawn, other.redrawn)
         return same and all(getattr(self, n) == getattr(other, n) for n in names)
 
     __hash__ = None  # type: ignore[assignment]  # arrays have no hash; object's says that all do
