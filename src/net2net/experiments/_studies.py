@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from net2net.errors import OptionError
+from net2net.experiments._experts import SIZES as EXPERTS
+from net2net.experiments._experts_report import write_experts
+from net2net.experiments._experts_run import run_experts
 from net2net.experiments._family import SIZES as FAMILIES
 from net2net.experiments._family_report import write_family
 from net2net.experiments._family_run import run_family
@@ -103,9 +106,20 @@ def _chain(order: Order) -> Outcome:
     return write_family(found, order.folder)
 
 
+def _experts(order: Order) -> Outcome:
+    if order.budget not in EXPERTS:
+        raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(EXPERTS)}.")
+    size = EXPERTS[order.budget]
+    size = size if order.steps is None else replace(size, steps=order.steps)
+    text = TextTask(load_text(order.data), size.batch, size.length, size.windows)
+    found = run_experts(text, size, order.folder, seeds=order.seeds, device=order.device, progress=order.progress)
+    return write_experts(found, order.folder)
+
+
 # A new experiment with a harness of its own is a function and its name here.
 STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
     "chain": _chain,
+    "experts": _experts,
     "late-depth": _late(late_depth),
     "late-width": _late(late_width),
     "search": _search,
