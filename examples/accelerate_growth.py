@@ -64,6 +64,10 @@ def main() -> None:
             )
             accelerator.free_memory()  # else it would save the old network too
             model, optimizer, scheduler = accelerator.prepare(*schedule.after(step, bare))
+        else:
+            schedule.after(
+                step, Training(model, optimizer, scheduler)
+            )  # balances replicas of experts, if there are any
         if step % SAVE_EVERY == 0:
             accelerator.save_state(str(folder / f"step-{step}"))
             if accelerator.is_main_process:  # last, and at once: a crash leaves the file before

@@ -29,8 +29,6 @@ def run(begin: int, end: int, training: Training) -> Training:
         training.optimizer.zero_grad()
         (training.model(X) - X[:, :3].sin()).square().mean().backward()
         training.optimizer.step()
-        if step > 3:
-            net2net.balance_experts(training.model)
         training = SCHEDULE.after(step, training)
     return training
 
@@ -56,3 +54,86 @@ def test_an_event_that_upcycle_does_not_know_is_refused() -> None:
     ):
         with pytest.raises(net2net.OptionError, match=message):
             GrowthSchedule({3: event}, X)
+
+
+def test_replicas_are_balanced_without_a_call() -> None:
+    routing = run(0, 5, begun()).model[3].experts.routing
+    assert int(routing.load.sum()) == 0 < int(routing.total.sum())
+    assert 0 < float(routing.balance.abs().max()) < 0.021  # two steps of 0.01
+    mine = GrowthSchedule({3: {"experts": "2x"}}, X[:8], balance=0)
+    training = begun()
+    training = mine.after(3, training)
+    training.model(X)
+    assert int(mine.after(4, training).model[3].experts.routing.load.sum()) > 0
+    with pytest.raises(net2net.OptionError, match="balance=-1 is no rate"):
+        GrowthSchedule({3: {"experts": "2x"}}, X, balance=-1)
+
+
+def test_the_trainer_balances_and_logs(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = begun().model
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"loss": (self.net(x) - y).square().mean()}
+
+    schedule = GrowthSchedule({2: {"experts": "2x"}}, {"x": X[:8], "y": X[:8, :3]})
+    arguments = transformers.TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=5,
+        logging_steps=1,
+        save_steps=3,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    data = [{"x": row, "y": row[:3]} for row in X]
+    trainer = transformers.Trainer(
+        Net(), arguments, train_dataset=data, callbacks=[net2net.training.trainer_callback(schedule)]
+    )
+    trainer.train()
+    assert int(trainer.model.net[3].experts.routing.load.sum()) == 0
+    logs = {entry["step"]: entry for entry in trainer.state.log_history if "loss" in entry}
+    assert "replicas/least_load" not in logs[1]
+    assert 0 < logs[4]["replicas/twin_distance"] < logs[5]["replicas/twin_distance"]
+    assert logs[5]["replicas/least_load"] <= 1 <= logs[5]["replicas/largest_load"]
+
+
+def test_lightning_balances_and_logs() -> None:
+    pl = pytest.importorskip("pytorch_lightning")
+
+    class Learner(pl.LightningModule):  # type: ignore[misc,name-defined]  # a class of an extra
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = begun().model
+
+        def training_step(self, batch: torch.Tensor, _: int) -> torch.Tensor:
+            error: torch.Tensor = (self.net(batch) - batch[:, :3]).square().mean()
+            return error
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=1e-2)
+
+    logged: list[tuple[int, dict[str, float]]] = []
+
+    class Logger(pl.loggers.logger.DummyLogger):  # type: ignore[misc,name-defined]  # a class of an extra
+        def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+            logged.append((step, metrics))
+
+    schedule = GrowthSchedule({2: {"experts": "2x"}}, X[:8])
+    learner = Learner()
+    pl.Trainer(
+        max_steps=5,
+        accelerator="cpu",
+        callbacks=[net2net.training.lightning_callback(schedule, "net")],
+        logger=Logger(),
+        log_every_n_steps=2,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(learner, torch.utils.data.DataLoader(X, batch_size=16))
+    assert int(learner.net[3].experts.routing.load.sum()) == 0
+    assert [step for step, metrics in logged if "replicas/least_load" in metrics] == [4]

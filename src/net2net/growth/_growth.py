@@ -16,6 +16,7 @@ from net2net.errors import require_kind, warn
 from net2net.growth._carry_out import carried_out, require_same
 from net2net.growth._known import Known
 from net2net.growth._log import LogEntry, append
+from net2net.growth._measures import measured
 from net2net.growth._prove import prove
 from net2net.growth._summary import in_words
 from net2net.growth._twins import Twins, closest_copies, twins_table
@@ -59,9 +60,10 @@ class Growth:
 
         The last is measured in the student as it is now: call it again after some training.
         """
-        measured = twins_table(closest_copies(self.plan, self.student, self.student_inputs))
+        units = twins_table(closest_copies(self.plan, self.student, self.student_inputs))
         words = in_words(self.plan, self.verification, self.student)
-        return words + (f"\n\n{measured}" if measured else "")
+        others = measured(self.plan, self.student, self.student_inputs)
+        return "\n\n".join([words, *([units] if units else []), *others])
 
     def summary(self) -> dict[str, Any]:
         """The plan in short and the proof, as plain data."""

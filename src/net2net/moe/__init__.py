@@ -13,6 +13,7 @@ from net2net.moe._replicas import second_map
 from net2net.moe._routing import ReplicaExperts, ReplicaRouting, ReplicatedExpert, balance_experts
 from net2net.moe._scores import expert_scores
 from net2net.moe._upcycle import ROUTINGS, upcycle
+from net2net.moe._watched import Watched, replica_figures, watch_replicas
 
 __all__ = [
     "REPLICAS_FILE",
@@ -29,6 +30,7 @@ __all__ = [
     "ReplicatedExpert",
     "StackedExperts",
     "TopKRouter",
+    "Watched",
     "attach_replicas",
     "balance_experts",
     "counts_experts",
@@ -38,8 +40,10 @@ __all__ = [
     "mixtures",
     "plan_copies",
     "release_routing",
+    "replica_figures",
     "save_replicas",
     "second_map",
     "upcycle",
+    "watch_replicas",
     "words_of_experts",
 ]

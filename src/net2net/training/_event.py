@@ -68,11 +68,14 @@ class UpcyclingEvent:
     top_k: int | None = None
     granularity: int = 1
     shared: bool = False
+    redrawn: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.routing not in ROUTINGS:
             raise OptionError(f"routing={self.routing!r} is not known; use one of {', '.join(ROUTINGS)}.")
+        if not 0 <= self.redrawn <= 1:
+            raise OptionError(f"redrawn={self.redrawn!r} is no share of the hidden units; use 0 to 1.")
 
     def of(self, model: nn.Module, example_inputs: Inputs) -> Growth:
         """The growth of a network.

@@ -7,9 +7,11 @@ import sys
 from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
+from net2net.moe import replica_figures
 from net2net.optimizer import resume_ramp
 from net2net.training._adopt import adopt, check_rates
 from net2net.training._announce import announce, count
+from net2net.training._replicas import balance_replicas
 from net2net.training._schedule import GrowthSchedule, Training
 
 
@@ -21,7 +23,7 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
 
     Args:
         schedule: its steps are the Trainer's `global_step`, its `example_inputs` those of the network; its `rates` must
-            be "keep" or "paper".
+            be "keep" or "paper". Replicas of experts are balanced after each step, and the loggers are told of them.
         module: the network's path in the LightningModule, "net" for `self.net`.
 
     Returns:
@@ -62,6 +64,10 @@ def lightning_callback(schedule: GrowthSchedule, module: str) -> Any:
                 return
             self.done = trainer.global_step
             network = pl_module.get_submodule(module)
+            balance_replicas(network, schedule.balance)
+            if trainer.loggers and self.done % trainer.log_every_n_steps == 0 and (figures := replica_figures(network)):
+                for logger in trainer.loggers:
+                    logger.log_metrics(figures, step=self.done)
             growth = schedule.growth(self.done, network)
             if growth is not None:
                 announce(self.done, growth)

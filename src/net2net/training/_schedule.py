@@ -18,6 +18,7 @@ from net2net.growth import Growth
 from net2net.optimizer import RATES, require_ramp
 from net2net.training._announce import announce, warn_of_late
 from net2net.training._event import event_after
+from net2net.training._replicas import balance_replicas
 
 # Models that `after` has grown, and after which step: one that comes again was grown in vain.
 _outgrown: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
@@ -62,6 +63,8 @@ class GrowthSchedule:
             or of `net2net.upcycle`: `experts`, `routing`, ...
         example_inputs: inputs of the network, as for `grow`; they must fit it after each growth too.
         ramp, rates: as for `Growth.optimizer`.
+        balance: the rate of `net2net.balance_experts`, which is called after each step where there are replicas of
+            experts; 0 leaves it to you.
 
     Raises:
         OptionError: a step is no positive int, an event has a word or an option that `grow` doesn't know, or says
@@ -87,6 +90,7 @@ class GrowthSchedule:
     example_inputs: Inputs = field(repr=False)
     rates: str = "keep"
     ramp: int | None = None
+    balance: float = 0.01
 
     def __post_init__(self) -> None:
         give = (
@@ -98,6 +102,8 @@ class GrowthSchedule:
         for step, event in self.events.items():
             event_after(step, event)
         require_ramp(self.ramp)
+        if not self.balance >= 0:
+            raise OptionError(f"balance={self.balance!r} is no rate; use a number from 0 up, such as 0.01.")
         if self.rates not in RATES:
             raise OptionError(f"rates={self.rates!r} is not known; use one of {', '.join(RATES)}.")
         if self.rates == "restart":
@@ -149,6 +155,8 @@ class GrowthSchedule:
     def after(self, step: int, training: Training) -> Training:
         """What training goes on with after so many steps: the same, or grown. A growth is logged under "net2net".
 
+        Replicas of experts are balanced, so call it after every step.
+
         Raises:
             GrowthError: the growth that is due can't be met exactly.
             OptionError: `training` is what an earlier growth was made of: its result wasn't taken.
@@ -160,6 +168,7 @@ class GrowthSchedule:
                 f"the model was grown after step {outgrown}, and step {step} comes with the one from before: take what "
                 "`after` gives, as in training = schedule.after(step, training), and train that."
             )
+        balance_replicas(training.model, self.balance)
         result, growth = self._grown(step, training)
         if growth is not None:
             announce(step, growth)

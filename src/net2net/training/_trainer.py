@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
+from net2net.moe import replica_figures
 from net2net.optimizer import resume_ramp
 from net2net.training._adopt import adopt, check_rates, unwrapped
 from net2net.training._announce import announce, count
+from net2net.training._replicas import balance_replicas
 from net2net.training._schedule import GrowthSchedule, Training
 
 
@@ -31,6 +33,7 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
     The growths that are to come are tried when training begins, so that one that can't be met is found then; of one
     that the run won't reach there is a warning. A growth is a line in the Trainer's log and in `state.log_history`. The
     best checkpoint is looked for anew after a growth (`load_best_model_at_end`): older ones are of a smaller network.
+    Replicas of experts are balanced after each step; their least distance and their loads are in the log.
 
     Raises:
         MissingExtraError: transformers isn't installed.
@@ -66,6 +69,7 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
             model, optimizer = known["model"], _bare(known["optimizer"])
+            balance_replicas(model, schedule.balance)
             with unwrapped(model):
                 growth = schedule.growth(state.global_step, model)
             if growth is None:
@@ -79,8 +83,11 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
             state.best_metric = state.best_model_checkpoint = state.best_global_step = None
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:
+            figures = replica_figures(known["model"])
+            if state.log_history:
+                state.log_history[-1].update(figures)
             if logs is not None:
-                logs.update(self.said)  # for the callbacks that print
+                logs.update({**self.said, **figures})  # for the callbacks that print
             self.said = {}
 
     return GrowthCallback()
