@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -69,37 +70,51 @@ def test_replicas_are_balanced_without_a_call() -> None:
         GrowthSchedule({3: {"experts": "2x"}}, X, balance=-1)
 
 
-def test_the_trainer_balances_and_logs(tmp_path: Path) -> None:
+def test_the_trainer_balances_and_logs_and_resumes(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = begun().model
-
-        def forward(self, x: torch.Tensor, y: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"loss": (self.net(x) - y).square().mean()}
-
-    schedule = GrowthSchedule({2: {"experts": "2x"}}, {"x": X[:8], "y": X[:8, :3]})
-    arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path),
-        max_steps=5,
-        logging_steps=1,
-        save_steps=3,
-        report_to=[],
-        use_cpu=True,
-        disable_tqdm=True,
+    config = transformers.MixtralConfig(
+        vocab_size=31,
+        hidden_size=16,
+        intermediate_size=12,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=3,
     )
-    data = [{"x": row, "y": row[:3]} for row in X]
-    trainer = transformers.Trainer(
-        Net(), arguments, train_dataset=data, callbacks=[net2net.training.trainer_callback(schedule)]
-    )
-    trainer.train()
-    assert int(trainer.model.net[3].experts.routing.load.sum()) == 0
+    ids = torch.randint(3, 31, (40, 9), generator=torch.Generator().manual_seed(0))
+
+    def trained(model: nn.Module, folder: Path, resume: str | None = None) -> Any:
+        arguments = transformers.TrainingArguments(
+            output_dir=str(folder),
+            max_steps=5,
+            logging_steps=1,
+            save_steps=3,
+            report_to=[],
+            use_cpu=True,
+            disable_tqdm=True,
+        )
+        schedule = GrowthSchedule({2: {"experts": "2x"}}, {"input_ids": ids[:2]}, ramp=0)
+        trainer = transformers.Trainer(
+            model,
+            arguments,
+            train_dataset=[{"input_ids": row, "labels": row} for row in ids],
+            callbacks=[net2net.training.trainer_callback(schedule)],
+        )
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    trainer = trained(transformers.MixtralForCausalLM(config), tmp_path)
     logs = {entry["step"]: entry for entry in trainer.state.log_history if "loss" in entry}
     assert "replicas/least_load" not in logs[1]
     assert 0 < logs[4]["replicas/twin_distance"] < logs[5]["replicas/twin_distance"]
     assert logs[5]["replicas/least_load"] <= 1 <= logs[5]["replicas/largest_load"]
+    whole = trainer.model.state_dict()
+    assert int(whole["model.layers.0.mlp.experts.routing.load"].sum()) == 0
+
+    newest = str(tmp_path / "checkpoint-3")
+    start = transformers.MixtralForCausalLM.from_pretrained(newest)
+    again = trained(net2net.attach_replicas(start, newest), tmp_path / "again", newest).model.state_dict()
+    assert again.keys() == whole.keys() and all(torch.equal(again[name], whole[name]) for name in whole)
 
 
 def test_lightning_balances_and_logs() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -74,9 +75,10 @@ def replica_figures(model: nn.Module) -> dict[str, float]:
 def _replicas(module: ReplicaExperts | ReplicatedExpert) -> tuple[list[int], list[Weights]]:
     """Which expert each replica is of, and its weights; replicas may have replicas."""
     if isinstance(module, ReplicatedExpert):
-        leaves = [list(leaf.parameters()) for leaf in _leaves(module)]
+        leaves: list[Weights] = [list(leaf.parameters()) for leaf in _leaves(module)]
         return [0] * len(leaves), leaves
-    source, inner = module.routing.source, module.experts
+    source = module.routing.source
+    inner = module.experts
     while isinstance(inner, ReplicaExperts):
         source, inner = source[inner.routing.source], inner.experts
     return source.tolist(), _rows(inner)
@@ -116,10 +118,10 @@ def _closest(source: Sequence[int], weights: Sequence[Weights]) -> float:
 
 def _distance(one: Weights, other: Weights) -> float:
     """The root of the mean square difference, relative to the entries' size."""
-    squares = (
-        t.numel() * F.mse_loss(*map(_of_size_1, (t, u)), reduction="sum") for t, u in zip(one, other, strict=True)
-    )
-    return float((sum(squares) / sum(t.numel() for t in one)) ** 0.5)
+    squares = [
+        t.numel() * float((_of_size_1(t) - _of_size_1(u)).square().sum()) for t, u in zip(one, other, strict=True)
+    ]
+    return math.sqrt(sum(squares) / sum(t.numel() for t in one))
 
 
 def _of_size_1(tensor: torch.Tensor) -> torch.Tensor:

@@ -9,11 +9,12 @@ from types import MappingProxyType
 from typing import Any
 
 from net2net.errors import MissingExtraError, OptionError
-from net2net.moe import replica_figures
+from net2net.moe import replica_figures, save_replicas
 from net2net.optimizer import resume_ramp
+from net2net.pretrained import is_pretrained
 from net2net.training._adopt import adopt, check_rates, unwrapped
 from net2net.training._announce import announce, count
-from net2net.training._replicas import balance_replicas
+from net2net.training._replicas import balance_replicas, has_replicas
 from net2net.training._schedule import GrowthSchedule, Training
 
 
@@ -34,6 +35,7 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
     that the run won't reach there is a warning. A growth is a line in the Trainer's log and in `state.log_history`. The
     best checkpoint is looked for anew after a growth (`load_best_model_at_end`): older ones are of a smaller network.
     Replicas of experts are balanced after each step; their least distance and their loads are in the log.
+    Checkpoints hold them as `net2net.save_replicas` does: resume with `net2net.attach_replicas(model, checkpoint)`.
 
     Raises:
         MissingExtraError: transformers isn't installed.
@@ -81,6 +83,14 @@ def trainer_callback(schedule: GrowthSchedule) -> Any:
             control.should_log = control.should_log or args.logging_strategy != "no"
             # An older checkpoint is of a smaller network, which this one couldn't load at the end.
             state.best_metric = state.best_model_checkpoint = state.best_global_step = None
+
+        def on_save(self, args: Any, state: Any, control: Any, **known: Any) -> None:
+            model: Any = known["model"]
+            if is_pretrained(model) and has_replicas(model):
+                # What the Trainer has saved has names that no class of transformers loads.
+                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                with unwrapped(model):
+                    save_replicas(model, folder)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:
             figures = replica_figures(known["model"])
