@@ -188,7 +188,7 @@ def sentences(report: ExpertReport) -> Iterator[str]:
     }[gap.sign]
     yield f"Less fixed E trained on, fixed mE from scratch with as many tokens in all is {_signed(gap)}: {words}."
     tokens = {row.arm.key: row.tokens for row in report.rows}
-    after, whole = max(tokens.values(), key=lambda pair: pair[1])
+    after, whole = tokens[FIXED]
     yield f"Tokens: {after:,} after a teacher, {whole:,} in all; {tokens[SCRATCH][0]:,} from scratch."
     for ours, theirs, claim in _CLAIMS:
         found = report.pairs.get((ours, theirs))
