@@ -76,7 +76,7 @@ def test_the_balance_moves_the_choice_and_leaves_the_weights() -> None:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    keys = ("fixed", "scratch", "random", "replica_utility")
+    keys = ("fixed", "scratch", "replica_utility")
     monkeypatch.setattr(harness, "ARMS", tuple(arm for arm in ARMS if arm.key in keys))
     return keys
 
@@ -86,7 +86,7 @@ def test_a_whole_one_goes_on_where_it_was_interrupted(tmp_path: Path, few: tuple
     task = TextTask(load_text(None), SIZE.batch, SIZE.length, SIZE.windows)
 
     def interrupt(done: float, total: float) -> None:
-        assert total == 2 + 4 + 2 * 6 // 2
+        assert total == 2 * (2 + 3)
         if done == 5:
             raise KeyboardInterrupt
 
@@ -95,13 +95,13 @@ def test_a_whole_one_goes_on_where_it_was_interrupted(tmp_path: Path, few: tuple
     with open(tmp_path / "results.jsonl", "a") as file:
         file.write('{"arm": "fix')  # a line that was cut off
     found = harness.run_experts(task, SIZE, tmp_path, seeds=(1,))
-    assert found.runs[:5] == first.runs and len(found.runs) == 12
+    assert found.runs[:5] == first.runs and len(found.runs) == 10
     assert read_experts(tmp_path / "results.jsonl") == found
     runs = {run.arm: run for run in found.runs if run.seed == 1}
     assert runs["fixed"].start == runs["mixture"].score == pytest.approx(runs["replica_utility"].start, rel=1e-6)
-    assert runs["replica_utility"].error < 1e-5 < runs["random"].error
+    assert runs["replica_utility"].error < 1e-5 and runs["fixed"].error is None
     assert runs["scratch"].tokens == 2 * runs["fixed"].tokens == 2 * SIZE.steps * SIZE.batch * SIZE.length
-    assert runs["replica_utility"].scoring > 0 < runs["random"].flops
+    assert runs["replica_utility"].scoring > 0 == runs["fixed"].scoring
     report = write_experts(found, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"table.md", "summary.json", "experts.svg"}
     assert json.loads((tmp_path / "summary.json").read_text())["rows"][0]["arm"] == "fixed"
