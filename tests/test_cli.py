@@ -370,6 +370,38 @@ def test_wrong_usage(arguments: list[str], source: Path) -> None:
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("analyze PLACE", "there is no folder PLACE."),
+        ("analyze FOLDER", "the folder FOLDER has no config.json"),
+        ("analyze PLACE/a.py:net", "there is no file PLACE/a.py."),
+        ("analyze PLACE/a:net", "there is no file PLACE/a."),
+        ("analyze FOLDER/a.py", "FOLDER/a.py is a file; name what makes the model in it"),
+        ("grow PLACE new --all 2x", "there is no folder PLACE."),
+        ("verify PLACE FOLDER", "there is no folder PLACE."),
+        ("upcycle PLACE new --experts 2x", "PLACE doesn't exist"),
+        ("surgery PLACE new --tokens 9", "there is no folder PLACE."),
+        ("surgery FOLDER new --channels 4", "the folder FOLDER has no config.json"),
+        ("surgery FOLDER/a.py:net new --label x", "a.py:net is a Python source"),
+        ("surgery PLACE new --features 0=2:3", "there is no folder PLACE."),
+        ("log PLACE", "PLACE can't be read: No such file or directory"),
+        ("chain PLACE", "PLACE can't be read: No such file or directory"),
+        ("explore PLACE", "there is no file PLACE."),
+        ("explore FOLDER", "FOLDER is a folder; name a file of Python"),
+    ],
+)
+def test_a_place_where_nothing_is_says_so(command: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.py").touch()
+    names = {"PLACE": str(tmp_path / "not" / "there"), "FOLDER": str(tmp_path / "folder")}
+    for name, place in names.items():
+        command, message = command.replace(name, place), message.replace(name, place)
+    result = run(*command.split())
+    shown = "".join(result.output.replace("│", "").split())  # long paths are cut into lines
+    assert result.exit_code != 0 and "".join(message.split()) in shown, result.output
+
+
 def test_the_module_is_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "net2net", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "analyze" in done.stdout

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +131,43 @@ def test_a_killed_run_ends_bit_identical(
     assert same(expected, found)
     for a, b in zip(expected.ledger.entries, found.ledger.entries, strict=True):
         assert (a.flops, a.teacher_flops, a.passes, a.error) == (b.flops, b.teacher_flops, b.passes, b.error)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.parametrize("moment", ["a step", "between the model's files and the ledger"])
+def test_a_process_that_is_killed_is_gone_on_with_bit_identically(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    options: dict[str, Any] = {"models": [16, 32], "steps": [25, 25], "distillation": net2net.FeatureDistillation("0")}
+
+    def die(*args: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def dies(model: nn.Module, link: Link) -> float:
+        original = link.loop
+
+        def loop(every: int) -> Iterator[int]:
+            for step in original(every=every):
+                if (link.index, step) == (1, 17):
+                    die()
+                yield step
+
+        object.__setattr__(link, "loop", loop)
+        return float(training()(model, link))
+
+    child = os.fork()
+    if not child:
+        if moment == "a step":
+            chain(**options).run(dies, tmp_path / "broken")
+        else:
+            monkeypatch.setattr("net2net.chain._run.write_ledger", die)
+            chain(**options).run(training(), tmp_path / "broken")
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    expected = chain(**options).run(training(), tmp_path / "whole")
+    found = chain(**options).run(training(), tmp_path / "broken")
+    assert same(expected, found)
+    assert [e.total for e in expected.ledger.entries] == [e.total for e in found.ledger.entries]
 
 
 def test_a_finished_chain_is_read_not_trained(whole: tuple[Path, ChainResult]) -> None:

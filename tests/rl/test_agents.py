@@ -203,6 +203,18 @@ def test_optimizers_go_on(made: Callable[[], Pair]) -> None:
         assert now.optimizer.param_groups[0]["params"] == list(mine.values()) or made is dqn
 
 
+def test_the_rate_of_an_agent_may_be_held() -> None:
+    new = net2net.rl.grow(ppo()[0], cart_pole(), net_arch=[24, 24], hold=3, ramp=0)
+    before = {name: tensor.clone() for name, tensor in new.policy.state_dict().items()}
+    moved = []
+    for _ in range(4):
+        for parameter in new.policy.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        new.policy.optimizer.step()
+        moved.append(not all(torch.equal(before[name], t) for name, t in new.policy.state_dict().items()))
+    assert moved == [False, False, False, True]
+
+
 def _old_places(made: Any, name: str, tensor: Any, shape: Any) -> Any:
     """The entries that the old agent has: new units are behind, new features at both ends, and DQN's actions turn."""
     for axis, size in enumerate(shape):

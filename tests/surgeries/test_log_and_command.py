@@ -69,7 +69,7 @@ def test_a_factory_and_a_file_of_weights(source: str, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         ([], 2, "give --features or --outputs"),
-        (["--tokens", "5"], 2, "for a Hugging Face folder"),
+        (["--tokens", "5"], 2, "a Python source; --tokens, --label and --channels are for a Hugging Face folder"),
         (["--features", "0=3"], 2, "is not BEFORE:AFTER"),
         (["--features", "3:4"], 2, "is not NAME=BEFORE:AFTER"),
         (["--features", "obs=3:4"], 1, "nothing is called 'obs'"),

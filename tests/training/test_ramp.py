@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import (
 )
 
 import net2net
-from net2net.optimizer import ramp
+from net2net.optimizer import ramp, resume_ramp
 from support import refused
 
 Scheduler = Callable[[torch.optim.Optimizer], LRScheduler]
@@ -55,6 +56,45 @@ def test_a_straight_line_and_then_the_full_rate() -> None:
     expected = [0.05 * k for k in range(1, 11)] + [0.5] * 3
     assert moves(weight, optimizer, 13) == pytest.approx(expected)
     assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("rise", [0, 4])
+def test_a_hold_comes_before_the_ramp_and_goes_on_in_a_resumed_run(rise: int) -> None:
+    weight, optimizer = scalar(0.5)
+    ramp(optimizer, rise, hold=3)
+    expected = [0.0] * 3 + [0.5 * k / rise for k in range(1, rise + 1)] + [0.5] * 2
+    assert moves(weight, optimizer, 2) == expected[:2]
+    other, resumed = scalar(0.5)
+    resumed.load_state_dict(optimizer.state_dict())
+    resume_ramp(resumed, rise, hold=3)
+    assert moves(other, resumed, len(expected) - 2) == pytest.approx(expected[2:])
+    assert moves(weight, optimizer, len(expected) - 2) == pytest.approx(expected[2:])
+
+
+def test_moments_fill_while_the_rate_is_held_at_0() -> None:
+    teacher = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-2, weight_decay=0.1)
+    growth = net2net.surgery(teacher, torch.randn(5, 3), features={0: net2net.Features(3, 4)})
+    held = growth.optimizer(optimizer, hold=2, ramp=0)
+    before = {name: tensor.clone() for name, tensor in growth.student.state_dict().items()}
+
+    def step() -> bool:
+        """Whether a step leaves all weights as they were."""
+        held.zero_grad()
+        growth.student(torch.randn(5, 4)).square().sum().backward()
+        held.step()
+        return all(torch.equal(before[name], tensor) for name, tensor in growth.student.state_dict().items())
+
+    assert [step(), step(), step()] == [True, True, False]
+    assert all(state["exp_avg"].any() for state in held.state.values())
+
+
+@pytest.mark.parametrize("options", [{"hold": -1}, {"hold": 1.5}, {"hold": True}, {"hold": 3, "ramp": -1}])
+def test_a_hold_is_a_number_of_steps(options: dict[str, Any]) -> None:
+    teacher = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    growth = net2net.widen(teacher, {"0": 6}, torch.randn(5, 3))
+    with pytest.raises(net2net.OptionError, match="is not a number of steps"):
+        growth.optimizer(torch.optim.SGD(teacher.parameters(), lr=0.1), **options)
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)

@@ -67,6 +67,29 @@ def load_grown(folder: Path, teacher: nn.Module, inputs: Inputs, weights: Path |
     return growth
 
 
+def require_folder(source: str, what: str) -> None:
+    """Raise if a source is no Hugging Face folder; the message says what it is instead.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if is_pretrained(source):
+        return
+    if ":" in source and not Path(source).exists():
+        raise _bad(f"{source} is a Python source; {what} are for a Hugging Face folder.")
+    raise _bad(f"{_missing(source)} ({what} are for a Hugging Face folder.)")
+
+
+def _missing(source: str) -> str:
+    """Why a source without a factory is nothing that can be loaded."""
+    path = Path(source)
+    if path.is_dir():
+        return f"the folder {source} has no config.json: it is not a Hugging Face folder."
+    if path.exists():
+        return f"{source} is a file; name what makes the model in it: {source}:FACTORY."
+    return f"there is no folder {source}."
+
+
 def load(
     source: str, specs: list[str] | None = None, weights: Path | None = None, *, seed: int, meta: bool = False
 ) -> Source:
@@ -83,7 +106,7 @@ def _python(source: str, specs: list[str] | None, weights: Path | None, seed: in
     if not (separator and place and name):
         if is_grown(source):
             raise _bad(f"{source} holds weights and a plan, but no class: docs/loading.md says how a factory loads it.")
-        raise _bad(f"{source!r} is neither FILE.py:FACTORY nor a folder with a config.json.")
+        raise _bad(f"{_missing(source)} A source is FILE.py:FACTORY, MODULE:FACTORY or a Hugging Face folder.")
     module = module_of(place)
     factory = getattr(module, name, None)
     if not callable(factory):
@@ -113,7 +136,11 @@ def _python(source: str, specs: list[str] | None, weights: Path | None, seed: in
 
 def module_of(place: str) -> ModuleType:
     """The module of a file, whose folder can be imported from as if it had been run, or of a dotted name."""
-    if not place.endswith(".py"):
+    path = Path(place)
+    if path.suffix != ".py" and path.name != place:  # a path, and no dotted name of a module
+        kind = "a folder" if path.is_dir() else "a file whose name doesn't end in .py" if path.exists() else None
+        raise _bad(f"there is no file {place}." if kind is None else f"{place} is {kind}; name a file of Python.")
+    if path.suffix != ".py":
         sys.path.insert(0, os.getcwd())
         try:
             found: ModuleType = _run(lambda: importlib.import_module(place), place)

@@ -13,7 +13,7 @@ from net2net.cli._features import Said, start_of_all, wanted
 from net2net.cli._grow import written
 from net2net.cli._inputs import parse
 from net2net.cli._request import nothing_without
-from net2net.cli._sources import Source, example_inputs, is_pretrained, load
+from net2net.cli._sources import Source, example_inputs, load, require_folder
 from net2net.growth import Growth, read_log
 from net2net.huggingface import CheckpointGrowth, local_folder, surgery_checkpoint
 from net2net.surgeries import surgery as operate
@@ -103,8 +103,7 @@ def surgery(
     source, here = str(local_folder(source)), "--features or --outputs"
     by_word = tokens is not None or bool(label) or channels is not None
     if by_word:
-        if not is_pretrained(source):
-            raise typer.BadParameter("--tokens, --label and --channels are for a Hugging Face folder.")
+        require_folder(source, "--tokens, --label and --channels")
         if features or outputs:
             raise typer.BadParameter(f"give either --tokens, --label, --channels, or {here}.")
         in_vain: dict[str, Any] = {"constant": constant, "axis": axis, "frames": frames, "weights": weights}

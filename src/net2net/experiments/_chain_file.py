@@ -62,7 +62,8 @@ def read_chain(path: Path | str) -> ChainFile:
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise OptionError(f"{path} can't be read: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OptionError(f"{path} can't be read: {reason}") from error
     _check(content, _KEYS, f"{path}")
     for key in ("models", "data"):
         if key not in content:

@@ -87,7 +87,13 @@ class Growth:
         return append(path, self.plan, (before, after), step, change)
 
     def optimizer(
-        self, optimizer: Optimizer, *, rates: str = "keep", ramp: int | None = None, clip: float | None = None
+        self,
+        optimizer: Optimizer,
+        *,
+        rates: str = "keep",
+        ramp: int | None = None,
+        hold: int = 0,
+        clip: float | None = None,
     ) -> Optimizer:
         """The student's optimizer, which goes on from where the teacher's was.
 
@@ -106,6 +112,7 @@ class Growth:
                 shares="even"`, whole multiples) stays the teacher's function for ever; "paper": a tenth of all rates;
                 "boost": 1.3 times the rate for tensors that are new as a whole.
             ramp: over how many steps the rates rise from 0; 0 for no ramp. By default 200, with "trajectory" 0.
+            hold: for how many steps the rates are 0 before that, as OpenAI Five's were.
             clip: how many times its running size an entry of a gradient may be: 5.0 is what OpenAI Five had; by default
                 none is cut off. `net2net.training.clip` does it for any optimizer.
 
@@ -134,7 +141,7 @@ class Growth:
             ('AdamW', torch.Size([12, 4]))
         """
         require_kind(optimizer, Optimizer, "the optimizer", "the torch.optim.Optimizer that trains the teacher")
-        require_ramp(ramp)
+        require_ramp(ramp, hold)
         if clip is not None:
             require_factor(clip)
         steps = (0 if rates == "trajectory" else RAMP_STEPS) if ramp is None else ramp
@@ -145,8 +152,8 @@ class Growth:
                 "rates='restart'; some schedulers go on from the rate that they find, and the student would learn "
                 "nothing."
             )
-        if steps != 0:
-            start_ramp(result, steps)
+        if steps or hold:
+            start_ramp(result, steps, hold=hold)
         if clip is not None:
             start_clip(result, clip)
         return result

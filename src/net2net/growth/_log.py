@@ -113,7 +113,8 @@ def read_log(path: str | Path) -> GrowthLog:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} can't be read: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"{path} can't be read: {reason}.") from error
     return GrowthLog(tuple(_entry(line, k, path) for k, line in enumerate(lines, start=1) if line.strip()))
 
 

@@ -148,10 +148,8 @@ def open_config(path: Path) -> tuple[Any, Any]:
         raise MissingExtraError("a Hugging Face folder needs transformers: install net2net[huggingface].") from error
     file = path / "config.json"
     if not file.is_file():
-        raise CheckpointError(
-            f"{path} has no config.json: it is not a Hugging Face folder. A model of the hub has a name with one "
-            "slash: OWNER/MODEL."
-        )
+        what = "has no config.json: it is not a Hugging Face folder" if path.exists() else "doesn't exist"
+        raise CheckpointError(f"{path} {what}. A model of the hub has a name with one slash: OWNER/MODEL.")
     _check_words(file)
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)

@@ -13,7 +13,8 @@ from net2net.errors import OptionError, VerificationError, require_kind
 from net2net.growth import Growth
 from net2net.operators import grow as grow_network
 from net2net.operators import replay
-from net2net.optimizer import RAMP_STEPS, ramp
+from net2net.optimizer import RAMP_STEPS, require_ramp
+from net2net.optimizer import ramp as start_ramp
 from net2net.rl._agent import agent_like, carry_others
 from net2net.rl._carried import carry_noise, carry_replay, carry_statistics, normalised
 from net2net.rl._examples import examples_for
@@ -33,13 +34,15 @@ def grow(
     features: Features | Mapping[str, Features] | None = None,
     outputs: Features | None = None,
     lstm_hidden_size: int | None = None,
+    ramp: int | None = None,
+    hold: int = 0,
     seed: int = 0,
 ) -> Agent:
     """A new agent that goes on in a changed environment: other observations and actions, wider layers.
 
     It acts as the old one does, whatever stands in new observations, and `learn()` goes on: with the optimizers' state,
     target networks, VecNormalize's statistics, schedules, counters of steps, and the replay buffer, where what was not
-    observed is 0. A ramp brings the learning rate back over 200 steps of the optimizer.
+    observed is 0. A ramp brings the learning rate back over the first steps of the optimizer.
 
     Args:
         agent: of PPO, A2C, DQN, SAC, TD3, DDPG or sb3-contrib's RecurrentPPO. It and its environment stay as they are.
@@ -50,6 +53,8 @@ def grow(
         outputs: the `Features` of the actions before and after. New Discrete actions begin at "never" (of DQN at
             "lowest"), new continuous ones in the middle of their range.
         lstm_hidden_size: of RecurrentPPO, as in `policy_kwargs`.
+        ramp, hold: steps of the optimizer, as for `Growth.optimizer`: over how many the learning rate rises from 0 (by
+            default 200), and for how many it is 0 before that.
         seed: of new weights.
 
     Returns:
@@ -76,6 +81,7 @@ def grow(
         (Linear(in_features=4, out_features=64, bias=True), True)
     """
     require_kind(agent, BaseAlgorithm, "the agent", "one of Stable-Baselines3")
+    require_ramp(ramp, hold)
     kind = kind_of(agent)
     wrapped = normalised(agent, type(agent)._wrap_env(env))
     world = world_of((agent.observation_space, agent.action_space), wrapped, features, outputs)
@@ -87,7 +93,11 @@ def grow(
     new = agent_like(agent, wrapped, request.policy_kwargs)
     _write(new, kind, _tensors(agent, kind, growth))
     for name in kind.optimizers:
-        _carry_optimizer(_at(agent.policy, name), _at(new.policy, name), kind.networks(new.policy), growth)
+        optimizer = _at(new.policy, name)
+        _carry_optimizer(_at(agent.policy, name), optimizer, kind.networks(new.policy), growth)
+        rise = RAMP_STEPS if ramp is None else ramp
+        if rise or hold:
+            start_ramp(optimizer, rise, hold=hold)
     carry_others(agent, new)
     carry_statistics(agent, new, world)
     carry_noise(agent, new, world)
@@ -136,7 +146,7 @@ def _write(new: Any, kind: Kind, tensors: Mapping[str, torch.Tensor]) -> None:
 def _carry_optimizer(
     old: torch.optim.Optimizer, new: torch.optim.Optimizer, networks: nn.Module, growth: Growth
 ) -> None:
-    """An optimizer's state, for the parameters of the new policy, and a ramp of its learning rate."""
+    """An optimizer's state, for the parameters of the new policy."""
     carried = growth.optimizer(old)
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in growth.student.named_parameters()}
     mine = dict(networks.named_parameters())
@@ -144,7 +154,6 @@ def _carry_optimizer(
         new.state[mine[names[parameter]]] = state
     for group, options in zip(new.param_groups, carried.param_groups, strict=True):
         group.update({key: value for key, value in options.items() if key != "params"})
-    ramp(new, RAMP_STEPS)
 
 
 def _at(owner: Any, name: str) -> Any:
