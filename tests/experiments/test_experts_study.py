@@ -26,9 +26,9 @@ def made_up(**gaps: float) -> ExpertResults:
     for arm in ("mixture", "dense", *(arm.key for arm in ARMS)):
         for seed, rate in ((CHOICE_SEED, 0.2), (CHOICE_SEED, 0.1), (1, 0.1), (2, 0.1), (3, 0.1)):
             loss = 2.0 - gaps.get(arm, 0.0) + 0.1 * (seed % 1000) + rate
-            curve = ((0, 3.0), (4, 2.5), (8, loss))
             error = 1e-16 if arm.startswith("replica") else 0.5 if arm.startswith("free") else None
             times = 2 if arm == SCRATCH else 1
+            curve = ((0, 3.0), (4 * times, 2.5), (8 * times, loss))
             runs.append(
                 ExpertRun(
                     arm, rate, seed, 8 * times, 64 * times, 1e6 * times, 2.9, loss, loss, 100, 1.0, error, 0.0, curve

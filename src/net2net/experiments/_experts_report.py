@@ -14,7 +14,7 @@ from net2net.errors import MissingExtraError
 from net2net.experiments._experts import ARMS, DENSE, DENSE_ON, FIXED, SCRATCH, ExpertArm
 from net2net.experiments._experts_results import ExpertResults, ExpertRun
 from net2net.experiments._experts_run import chosen
-from net2net.experiments._looks import dress, legend, new_figure
+from net2net.experiments._looks import INK, dress, new_figure
 from net2net.experiments._plan import CHOICE_SEED
 from net2net.experiments._statistics import Interval, interval, paired
 from net2net.experiments._words import NONE, score
@@ -218,32 +218,38 @@ def markdown(report: ExpertReport) -> str:
 
 
 def figure(report: ExpertReport) -> Any:
-    """Final losses against all FLOPs, and the losses on the way."""
-    drawn = new_figure(10.0, 4.6)
+    """Every arm against training its teacher on, with the FLOPs that it took; and the losses on the way."""
+    drawn = new_figure(11.0, 4.4)
     left, right = drawn.subplots(1, 2)
     colours = dict(zip((arm.key for arm in ARMS), _COLOURS, strict=True))
+    compared = [row for row in report.rows if row.lead is not None]
+    for place, row in enumerate(compared):
+        assert row.lead is not None
+        half = 0.0 if math.isnan(row.lead.half) else row.lead.half
+        left.errorbar(row.lead.mean, place, xerr=half, color=colours[row.arm.key], marker="o", capsize=3)
+    left.set_yticks(range(len(compared)), [f"{row.arm.label} ({row.flops:.2f})" for row in compared])
+    left.set_ylim(len(compared) - 0.5, -0.5)
+    left.axvline(0.0, color=INK, linewidth=0.8)
     for row in report.rows:
-        half = 0.0 if math.isnan(row.end.half) else row.end.half
-        colour, marker = colours[row.arm.key], "s" if row.arm.options is None else "o"
-        left.errorbar(
-            row.flops, row.end.mean, yerr=half, color=colour, marker=marker, linestyle="", label=row.arm.label
-        )
-        seeds = {run.seed for run in report.results.runs} - {CHOICE_SEED}
-        curves = [report.results.of(row.arm.key, s)[row.rate].curve for s in sorted(seeds)
-                  if row.rate in report.results.of(row.arm.key, s)]  # fmt: skip
-        half_way = row.arm.key == SCRATCH  # its second half has the tokens of the others
-        points = [(curve[0][0], statistics.fmean(loss for _, loss in curve)) for curve in zip(*curves, strict=True)]
-        last = points[-1][0]
-        shown = [(step - last // 2, loss) for step, loss in points if step >= last // 2] if half_way else points
-        right.plot(*zip(*shown, strict=True), color=colour, linewidth=1.2, linestyle="--" if half_way else "-")
+        points = _curve(report, row)
+        style = ":" if row.arm.options is None else "-"
+        right.plot(*zip(*points, strict=True), color=colours[row.arm.key], linewidth=1.3, linestyle=style)
     for panel in (left, right):
         dress(panel, "loss")
-    left.set_xlabel("FLOPs, the teacher's included; fixed mE from scratch is 1")
-    left.set_ylabel("final validation loss, nats per byte")
-    right.set_xlabel("steps after the growth")
+    left.set_xlabel("final loss less that of the teacher trained on, nats per byte\n(in brackets: FLOPs in all)")
+    right.set_xlabel("steps after the growth (dotted: nothing grew)")
     right.set_ylabel("loss on some of the validation text")
-    legend(drawn, [left])
     return drawn
+
+
+def _curve(report: ExpertReport, row: ExpertRow) -> list[tuple[int, float]]:
+    """The losses of an arm on the way, over its seeds; from scratch those of the second half, with the same tokens."""
+    runs = [run for run in report.results.runs
+            if (run.arm, run.rate) == (row.arm.key, row.rate) and run.seed != CHOICE_SEED]  # fmt: skip
+    first = runs[0].steps // 2 if row.arm.key == SCRATCH else 0
+    curves = zip(*(run.curve for run in runs), strict=True)
+    points = [(some[0][0] - first, statistics.fmean(loss for _, loss in some)) for some in curves]
+    return [point for point in points if point[0] >= 0]
 
 
 def write_experts(results: ExpertResults, folder: Path) -> ExpertReport:
