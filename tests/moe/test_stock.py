@@ -52,6 +52,15 @@ def test_a_gate_in_float32_of_a_network_in_float64() -> None:
     assert growth.verification.tolerance == 1e-5 and growth.verification.max_relative_error < 1e-6
 
 
+def test_raising_k_has_no_use_for_noise() -> None:
+    teacher = network("stacked", Rule("sigmoid", bias=True), 4, 2)
+    loud, silent = (
+        net2net.upcycle(teacher, 2.0, tokens(), routing="raise_k", noise=noise).student.state_dict()
+        for noise in (1.0, 0.0)
+    )
+    assert all(torch.equal(loud[name], silent[name]) for name in silent)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_raising_k_takes_whole_multiples_only(form: str) -> None:
     teacher = network(form, Rule("sigmoid", renormalised=False), 4, 2)
