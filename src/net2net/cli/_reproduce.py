@@ -23,8 +23,8 @@ def reproduce(
     experiment: Annotated[
         str,
         typer.Argument(
-            help="wider, deeper or explore (the paper's), language, late-depth, late-width, chain, experts, search or "
-            "surgery."
+            help="wider, deeper or explore (the paper's), language, late-depth, late-width, chain, "
+            "chain-towers, experts, search or surgery."
         ),
     ],
     data: Annotated[

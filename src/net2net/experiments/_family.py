@@ -74,3 +74,15 @@ SIZES: Mapping[str, FamilySize] = {
         256,
     ),
 }
+
+# Two towers, of images and of captions: each shape is that of both.
+TOWERS: Mapping[str, FamilySize] = {
+    "smoke": FamilySize((LanguageShape(16, 1, 8), LanguageShape(32, 1, 8)), 12, (1.0, 0.5), (8e-3,), 16),
+    "cpu": FamilySize(
+        tuple(LanguageShape(width, 1, 8) for width in (16, 32, 64, 128)),
+        300,
+        (1.0, 0.4, 0.25, 0.15),
+        (8e-3, 3e-3),
+        64,
+    ),
+}

@@ -171,9 +171,33 @@ def _figure(results: FamilyResults) -> Any:
         panel.plot(x[start:], y[start:], "o-" if arm.models == "all" else "D", color=colour, label=arm.label)
     panel.set_xscale("log")
     panel.set_xlabel("FLOPs until the model was finished, all that it needs included")
-    panel.set_ylabel("validation loss, nats per byte")
+    panel.set_ylabel(f"validation loss, {_words(results).unit}")
     legend(figure, [panel])
     return figure
+
+
+@dataclass(frozen=True)
+class _Words:
+    """How a page speaks of a family."""
+
+    command: str
+    models: str
+    batch: str
+    unit: str
+    score: str = ""
+
+
+def _words(results: FamilyResults) -> _Words:
+    settings = results.settings
+    if "captions" not in settings:
+        batch = f"{settings['batch']} windows of {settings['length']} bytes"
+        return _Words("chain", "Llama-style language models", batch, "nats per byte")
+    score = (
+        " The loss is that of telling an image's class, in nats, by its similarity to the captions of all classes, "
+        f"averaged over {settings['captions']} sentences; the training is contrastive, over the pairs of a batch."
+    )
+    models = "Two-tower models (one for images, one for captions)"
+    return _Words("chain-towers", models, f"{settings['batch']} images with a caption each", "nats per image", score)
 
 
 def _costs(arm: FamilyArm, ledger: Ledger) -> Sequence[int]:
@@ -182,7 +206,7 @@ def _costs(arm: FamilyArm, ledger: Ledger) -> Sequence[int]:
 
 
 def _page(summary: FamilySummary, picture: str) -> str:
-    settings = summary.results.settings
+    settings, words = summary.results.settings, _words(summary.results)
     rows = [[escape(cell) for cell in row] for row in summary._cells()]
     shapes = ", ".join(f"{shape['width']} channels and {shape['layers']} blocks" for shape in settings["models"])
     parts = ", ".join(f"{part:.0%}" for part in settings["parts"])
@@ -196,9 +220,9 @@ def _page(summary: FamilySummary, picture: str) -> str:
 </head>
 <body>
 <main>
-<p class="brand">net2net reproduce chain</p>
+<p class="brand">net2net reproduce {words.command}</p>
 <h1>A family trained smallest first, against each model alone</h1>
-<p class="lead">Llama-style language models of {escape(shapes)}, on {escape(settings["data"])}, {len(settings["seeds"])}
+<p class="lead">{words.models} of {escape(shapes)}, on {escape(settings["data"])}, {len(settings["seeds"])}
 seeds.</p>
 <section>
 <h2>What came out</h2>
@@ -209,11 +233,11 @@ seeds.</p>
 </section>
 <section>
 <h2>How</h2>
-<p>The full budget is {settings["steps"]} steps of {settings["batch"]} windows of {settings["length"]} bytes; the models
+<p>The full budget is {settings["steps"]} steps of {words.batch}; the models
 of a chain get {parts} of it. FLOPs are relative to training each model (or the largest) alone with the full budget; the
 teachers' forward passes are counted, and the largest model's cost has that of all models that it needs. The smallest
 model is the same in all arms of a seed; it and every arm chose a learning rate among
-{escape(str(settings["rates"]))} by a seed that is not reported, on other held-out text.
+{escape(str(settings["rates"]))} by a seed that is not reported, on other held-out data.{words.score}
 Distillation: {escape(str(settings["distillation"]))}.</p>
 </section>
 </main>

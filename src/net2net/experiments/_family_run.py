@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from net2net._version import __version__
@@ -20,10 +20,64 @@ from net2net.experiments._family import ARMS, FamilyArm, FamilySize
 from net2net.experiments._plan import CHOICE_SEED
 from net2net.experiments._starts import fresh
 from net2net.experiments._tasks import TextTask
-from net2net.experiments._training import cross_entropy, flops_of_step
+from net2net.experiments._training import cross_entropy
+from net2net.training import flops_of
 
-_DISTILLATION = FeatureDistillation("norm", cap=1.0, anneal=1.0)
 _PART = 128
+
+
+class FamilyData(Protocol):
+    """What a family learns, and how."""
+
+    @property
+    def name(self) -> str:
+        """What the data are, in words."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How it is trained, for the record."""
+
+    @property
+    def features(self) -> str | Mapping[str, str]:
+        """The modules whose features are distilled."""
+
+    def build(self, shape: Any) -> nn.Module:
+        """A network with random weights."""
+
+    def batches(self, steps: int, seed: int) -> Iterator[tuple[Any, Tensor]]:
+        """Inputs (a tensor, or a tuple of them) and targets to learn from, fixed by the seed."""
+
+    def loss(self, model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
+        """The loss of a batch."""
+
+    def measured(self, model: nn.Module, part: str, device: str) -> float:
+        """The score on "choice" or "validation": a loss."""
+
+    def optimizer(self, model: nn.Module, rate: float) -> Optimizer:
+        """The optimizer of a network that starts from random weights."""
+
+    def factor(self, step: int, steps: int, decays: bool) -> float:
+        """The learning rate at a step, from 0, relative to its peak."""
+
+
+@dataclass(frozen=True)
+class BytesTask(TextTask):
+    """The next byte of a text, for a family of language models."""
+
+    features = "norm"
+
+    def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy, in nats per byte."""
+        return cross_entropy(model(inputs), targets)
+
+    def measured(self, model: nn.Module, part: str, device: str) -> float:
+        """The loss on what was held out."""
+        ids, targets = (t.to(device) for t in self.held_out(part))
+        losses = [
+            float(self.loss(model, x, y)) * len(x)
+            for x, y in zip(torch.split(ids, _PART), torch.split(targets, _PART), strict=True)
+        ]
+        return sum(losses) / len(ids)
 
 
 @dataclass(frozen=True)
@@ -61,10 +115,15 @@ class FamilyResults:
 class FamilyTask:
     """What every process needs: the data, the sizes, where results go."""
 
-    text: TextTask
+    data: FamilyData
     size: FamilySize
     folder: Path
     device: str = "cpu"
+
+    @property
+    def distillation(self) -> FeatureDistillation:
+        """What the arms that distil do."""
+        return FeatureDistillation(self.data.features, cap=1.0, anneal=1.0)
 
     def chain(self, arm: FamilyArm, seed: int, rate: float, first: float) -> Chain:
         """An arm as a chain; the smallest model has a rate of its own, the same in all arms."""
@@ -72,10 +131,10 @@ class FamilyTask:
         which = range(len(size.shapes)) if arm.models == "all" else (0, len(size.shapes) - 1)
         return Chain(
             [size.shapes[i] for i in which],
-            lambda shape: self.text.build(shape).to(self.device),
-            next(iter(self.text.batches(1, seed)))[0][:4].to(self.device),
+            lambda shape: self.data.build(shape).to(self.device),
+            tuple(t[:4] for t in self._moved(next(iter(self.data.batches(1, seed)))[0])),
             [max(1, round(size.steps * self._budget(arm, i))) for i in which],
-            distillation=_DISTILLATION if arm.distils else None,
+            distillation=self.distillation if arm.distils else None,
             init=arm.init,
             optimizer=self._optimizer,
             rates=[first, *(rate for _ in which[1:])],
@@ -89,39 +148,38 @@ class FamilyTask:
             return 1.0
         if arm.budget == "falling":
             return size.parts[index]
-        costs = [flops_of_step(fresh(self.text, shape, 0), self.text) for shape in size.shapes]
+        inputs = self._moved(next(iter(self.data.batches(1, 0)))[0], "cpu")
+        costs = [float(flops_of(fresh(self.data, shape, 0), inputs, {})) for shape in size.shapes]
         return sum(cost * part for cost, part in zip(costs, size.parts, strict=True)) / costs[-1]
 
     def _optimizer(self, model: nn.Module) -> Optimizer:
-        return self.text.optimizer(model, 0.0)
+        return self.data.optimizer(model, 0.0)
+
+    def _moved(self, inputs: Any, device: str | None = None) -> tuple[Tensor, ...]:
+        """The inputs as the arguments of the forward, where the model is."""
+        several = inputs if isinstance(inputs, tuple) else (inputs,)
+        return tuple(t.to(device or self.device) for t in several)
 
     def train(self, model: nn.Module, link: Link, part: str) -> float:
         """Train at the task's schedule, from its rise to its end; the loss on what was held out."""
         optimizer = link.optimizer
         assert optimizer is not None
         rate = optimizer.param_groups[0]["lr"]
-        data = list(self.text.batches(link.steps, 10_000 * (link.index + 1) + link.seed))
+        data = list(self.data.batches(link.steps, 10_000 * (link.index + 1) + link.seed))
         model.train()
         for step in link.loop():
             for group in optimizer.param_groups:
-                group["lr"] = rate * self.text.factor(step, link.steps, True)
-            ids, targets = (t.to(self.device) for t in data[step])
-            loss = cross_entropy(model(ids), targets)
-            loss = loss + link.distill(ids, task_loss=loss)
+                group["lr"] = rate * self.data.factor(step, link.steps, True)
+            inputs = self._moved(data[step][0])
+            given = inputs if len(inputs) > 1 else inputs[0]
+            loss = self.data.loss(model, given, data[step][1].to(self.device))
+            loss = loss + link.distill(given, task_loss=loss)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]  # torch's backward has no types
             optimizer.step()
-        return self._measured(model, part)
-
-    def _measured(self, model: nn.Module, part: str) -> float:
-        ids, targets = (t.to(self.device) for t in self.text.held_out(part))
         model.eval()
         with torch.no_grad():
-            losses = [
-                float(cross_entropy(model(x), y)) * len(x)
-                for x, y in zip(torch.split(ids, _PART), torch.split(targets, _PART), strict=True)
-            ]
-        return sum(losses) / len(ids)
+            return self.data.measured(model, part, self.device)
 
     def place(self, arm: FamilyArm, seed: int, rate: float) -> Path:
         """The folder of one run of an arm."""
@@ -148,7 +206,7 @@ class FamilyTask:
 
 
 def run_family(
-    text: TextTask,
+    data: FamilyData,
     size: FamilySize,
     folder: Path,
     *,
@@ -167,7 +225,7 @@ def run_family(
     Raises:
         OptionError: the folder holds results of other settings.
     """
-    task = FamilyTask(text, size, folder, device)
+    task = FamilyTask(data, size, folder, device)
     settings = _settings(task, seeds)
     _check(folder / "settings.json", settings)
     done, total = 0, len(size.rates) + len(ARMS) * (len(size.rates) + len(seeds)) + len(seeds)
@@ -206,8 +264,8 @@ def _settings(task: FamilyTask, seeds: Sequence[int]) -> dict[str, Any]:
     size = {name: value for name, value in asdict(task.size).items() if name != "shapes"}
     shapes = [asdict(shape) for shape in task.size.shapes]
     return json.loads(  # type: ignore[no-any-return]  # as it is read again
-        json.dumps({"data": task.text.name, **task.text.settings, "models": shapes, **size, "seeds": list(seeds),
-                    "distillation": repr(_DISTILLATION), "version": __version__})
+        json.dumps({"data": task.data.name, **task.data.settings, "models": shapes, **size, "seeds": list(seeds),
+                    "distillation": repr(task.distillation), "version": __version__})
     )  # fmt: skip
 
 

@@ -23,11 +23,11 @@ class LanguageShape:
 
 
 class Attention(nn.Module):
-    """Causal self-attention with rotary positions."""
+    """Self-attention with rotary positions."""
 
-    def __init__(self, shape: LanguageShape) -> None:
+    def __init__(self, shape: LanguageShape, causal: bool = True) -> None:
         super().__init__()
-        self.head = shape.head
+        self.head, self.causal = shape.head, causal
         self.query, self.key, self.value, self.output = (
             nn.Linear(shape.width, shape.width, bias=False) for _ in range(4)
         )
@@ -44,7 +44,7 @@ class Attention(nn.Module):
             return t * cosine + torch.cat([-right, left], dim=-1) * sine
 
         mixed = nn.functional.scaled_dot_product_attention(
-            turned(heads(self.query)), turned(heads(self.key)), heads(self.value), is_causal=True
+            turned(heads(self.query)), turned(heads(self.key)), heads(self.value), is_causal=self.causal
         )
         result: torch.Tensor = self.output(mixed.transpose(1, 2).reshape(batch, length, -1))
         return result
@@ -66,10 +66,10 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each added to the stream."""
 
-    def __init__(self, shape: LanguageShape) -> None:
+    def __init__(self, shape: LanguageShape, causal: bool = True) -> None:
         super().__init__()
         self.attention_norm, self.feed_forward_norm = (nn.RMSNorm(shape.width, eps=1e-6) for _ in range(2))
-        self.attention, self.feed_forward = Attention(shape), FeedForward(shape)
+        self.attention, self.feed_forward = Attention(shape, causal), FeedForward(shape)
 
     def forward(self, x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
         x = x + self.attention(self.attention_norm(x), cosine, sine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,14 @@ from net2net.operators import deepen, transfer
 from net2net.optimizer import grow_optimizer
 
 
-def fresh(task: Task, shape: object, seed: int) -> nn.Module:
+class Builds(Protocol):
+    """What makes networks of a shape."""
+
+    def build(self, shape: Any) -> nn.Module:
+        """A network with random weights."""
+
+
+def fresh(task: Builds, shape: object, seed: int) -> nn.Module:
     """A network with random weights, fixed by the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

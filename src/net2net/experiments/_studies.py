@@ -12,10 +12,12 @@ from net2net.experiments._experts import SIZES as EXPERTS
 from net2net.experiments._experts_report import write_experts
 from net2net.experiments._experts_run import run_experts
 from net2net.experiments._family import SIZES as FAMILIES
+from net2net.experiments._family import TOWERS
 from net2net.experiments._family_report import write_family
-from net2net.experiments._family_run import run_family
+from net2net.experiments._family_run import BytesTask, run_family
 from net2net.experiments._frontier import study
 from net2net.experiments._frontier_report import write_frontier
+from net2net.experiments._images import load_images
 from net2net.experiments._late import SCALES, Late, Scale, late_depth
 from net2net.experiments._late_width import late_width
 from net2net.experiments._search import reproduce_search
@@ -23,6 +25,7 @@ from net2net.experiments._surgery import operate
 from net2net.experiments._surgery_report import write_surgery
 from net2net.experiments._tasks import TextTask
 from net2net.experiments._text import load_text
+from net2net.experiments._towers import TowersTask
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,18 @@ def _chain(order: Order) -> Outcome:
         raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(FAMILIES)}.")
     size = FAMILIES[order.budget]
     size = size if order.steps is None else replace(size, steps=order.steps)
-    text = TextTask(load_text(order.data), size.batch, size.length, size.windows)
+    text = BytesTask(load_text(order.data), size.batch, size.length, size.windows)
     found = run_family(text, size, order.folder, seeds=order.seeds, device=order.device, progress=order.progress)
+    return write_family(found, order.folder)
+
+
+def _towers(order: Order) -> Outcome:
+    if order.budget not in TOWERS:
+        raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(TOWERS)}.")
+    size = TOWERS[order.budget]
+    size = size if order.steps is None else replace(size, steps=order.steps)
+    task = TowersTask(load_images(order.data), size.batch)
+    found = run_family(task, size, order.folder, seeds=order.seeds, device=order.device, progress=order.progress)
     return write_family(found, order.folder)
 
 
@@ -119,6 +132,7 @@ def _experts(order: Order) -> Outcome:
 # A new experiment with a harness of its own is a function and its name here.
 STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
     "chain": _chain,
+    "chain-towers": _towers,
     "experts": _experts,
     "late-depth": _late(late_depth),
     "late-width": _late(late_width),
