@@ -10,8 +10,7 @@ from typing import Any
 from torch import nn
 
 from net2net._version import __version__
-from net2net.analysis import Analysis, Size, analyze
-from net2net.capture import Inputs
+from net2net.analysis import Size, analyze
 from net2net.depth import DepthOptions
 from net2net.errors import CheckpointError, NeedsMemory
 from net2net.huggingface._config import check_saves, new_config
@@ -23,10 +22,11 @@ from net2net.huggingface._inputs import suiting
 from net2net.huggingface._layers import Layers, depends_on_depth, different_numbers, lists_of_layers, shallow
 from net2net.huggingface._parts import by_files, by_modules
 from net2net.huggingface._verify import Trial
-from net2net.operators import plan_between
+from net2net.operators import plan_of
 from net2net.plan import Plan, TensorPlan, Widening, weakest
-from net2net.pretrained import EpsError, bare_model, eps_changes, set_key, shapes, words_of_places
+from net2net.pretrained import bare_model, set_key, shapes, words_of_places
 from net2net.proof import SAME, Interface
+from net2net.student import eps_in_configs
 from net2net.width import WidthOptions, how_of
 
 
@@ -70,8 +70,8 @@ def plan_checkpoint(
     grown, config = depth_edits(folder, small, analysis, lists, asked, depth)
     student_small = _small_student(teacher, (folder.config, config, asked), lists)
     grouped = more_key_value_heads(small, student_small, (folder.config, asked), sizes, options)
-    width, eps = (grouped, {}) if grouped else _width(small, analysis, student_small, inputs, options)
-    for key, value in eps.items():
+    width = grouped or plan_of(small, analysis, student_small, None, options)
+    for _, key, value in eps_in_configs(student_small, width.attributes):
         set_key(config, key, value)
     check_saves(config)
     student = bare_model(folder.model_class, config)
@@ -145,19 +145,6 @@ def _small_student(teacher: nn.Module, configs: tuple[Any, Any, Any], lists: lis
         return shallow(student, config, lists, asked)
     except CheckpointError as error:
         raise NeedsMemory(str(error)) from error
-
-
-def _width(
-    small: nn.Module, analysis: Analysis, student: nn.Module, inputs: Inputs, options: WidthOptions
-) -> tuple[Plan, dict[Any, Any]]:
-    """The plan of the small models, and what it changes in the config: a norm's eps."""
-    plan = plan_between(small, analysis, student, inputs, options)
-    try:
-        return plan, eps_changes(small, plan.attributes)
-    except EpsError:
-        if options.how is not None:
-            raise
-    return plan_between(small, analysis, student, inputs, options, keep_eps=True), {}
 
 
 def _changed_by_depth(

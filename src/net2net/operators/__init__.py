@@ -2,7 +2,7 @@
 
 from net2net.operators._alive import told
 from net2net.operators._bare import planned
-from net2net.operators._between import plan_between
+from net2net.operators._between import plan_of
 from net2net.operators._calibrate import Calibration
 from net2net.operators._deepen import deepen
 from net2net.operators._grow import grow
@@ -20,7 +20,7 @@ __all__ = [
     "carried_along",
     "deepen",
     "grow",
-    "plan_between",
+    "plan_of",
     "plan_transfer",
     "planned",
     "replay",

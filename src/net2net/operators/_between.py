@@ -12,7 +12,7 @@ from torch import nn
 
 from net2net.analysis import Analysis
 from net2net.axes import Atom, Product, Term, atoms, resolve, size
-from net2net.capture import Graph, Inputs, capture, structural_copy
+from net2net.capture import Example, Graph, capture, structural_copy
 from net2net.errors import CaptureError, SizeError, StudentMismatchError
 from net2net.operators._width_design import eps_changes
 from net2net.plan import Plan
@@ -166,7 +166,7 @@ def _check_positions(teacher: nn.Module, student: nn.Module) -> None:
             )
 
 
-def _captured(student: nn.Module, inputs: Inputs) -> Graph:
+def _captured(student: nn.Module, inputs: tuple[Example, ...]) -> Graph:
     """The student's graph on what the teacher takes."""
     try:
         return capture(student, inputs)
@@ -196,7 +196,7 @@ def plan_of(
     kept = take_eps(teacher, prepared)
 
     def planned(keep_eps: bool) -> Plan:
-        plan = plan_between(teacher, analysis, prepared, analysis.examples, options, keep_eps=keep_eps)
+        plan = _between(teacher, analysis, prepared, options, keep_eps)
         check_shapes(plan, analysis, student)
         both = {path: {**kept.get(path, {}), **plan.attributes.get(path, {})} for path in {**kept, **plan.attributes}}
         plan = replace(plan, attributes=both)
@@ -211,22 +211,10 @@ def plan_of(
     return planned(keep_eps=True)  # copies: every norm keeps its eps
 
 
-def plan_between(
-    teacher: nn.Module,
-    analysis: Analysis,
-    student: nn.Module,
-    inputs: Inputs,
-    options: WidthOptions,
-    *,
-    keep_eps: bool = False,
-) -> Plan:
-    """The plan that makes the student's weights from the teacher's; the student is as deep. No weight is read.
-
-    Raises:
-        StudentMismatchError, GrowthError: there is none.
-    """
+def _between(teacher: nn.Module, analysis: Analysis, student: nn.Module, options: WidthOptions, keep_eps: bool) -> Plan:
+    """The plan that makes the student's weights from the teacher's; the student is as deep. No weight is read."""
     _check_positions(teacher, student)
-    graph = _captured(student, inputs)
+    graph = _captured(student, analysis.examples)
     after = match_sizes(analysis, graph)
     names = {atom: name for name, atom in analysis.atoms.items()}
     wanted = {names[a]: (a, s) for a, s in after.items()}
