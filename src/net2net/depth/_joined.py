@@ -19,7 +19,8 @@ def joined(regions: Regions, inference: Inference, model: nn.Module, stacks: Seq
     """The stacks of one list of modules; those that hand one stream on, and can be the identity, as one stack.
 
     That is so where a kind comes back after others, so that what repeats is a period of several blocks, and in models
-    of transformers, whose config numbers all layers together.
+    of transformers, whose config numbers all layers of an outermost list together. A list inside a layer has the
+    layer's parts, and no number.
     """
     groups: list[list[Stack]] = []
     for stack in stacks:
@@ -44,10 +45,15 @@ def _goes_on(before: Stack, after: Stack) -> bool:
 
 def _is_one(inference: Inference, model: nn.Module, group: Sequence[Stack]) -> bool:
     kinds = [stack.kinds[0] for stack in group]
-    comes_back = len(set(kinds)) < len(kinds)
-    return (comes_back or in_pretrained(model, group[0].blocks[0].path)) and all(
-        _can_be_silent(inference, stack) for stack in group
-    )
+    comes_back, first = len(set(kinds)) < len(kinds), group[0]
+    numbered = in_pretrained(model, first.blocks[0].path) and not _in_a_list(model, first.container)
+    return (comes_back or numbered) and all(_can_be_silent(inference, stack) for stack in group)
+
+
+def _in_a_list(model: nn.Module, path: str) -> bool:
+    parts = path.split(".")
+    around = (model.get_submodule(".".join(parts[:end])) for end in range(len(parts)))
+    return any(isinstance(module, (nn.ModuleList, nn.Sequential)) for module in around)
 
 
 def _can_be_silent(inference: Inference, stack: Stack) -> bool:

@@ -156,16 +156,20 @@ def check_kinds(teacher: nn.Module, student: nn.Module, lists: list[GrownList]) 
 def _odd_kind(grown: GrownList, student: nn.Module) -> int | None:
     """The first layer that its class makes another kind than the layer of the teacher that it is, or copies.
 
-    A new one adds nothing, so it has to have the same tensors, no more.
+    A new one adds nothing, so it has to have the same tensors, no more. What a class sets by the place of a layer has
+    to be what it was.
     """
     layers = grown.layers
     other = next((found for found in lists_of_layers(student) if found.path == layers.path), None)
     if grown.edit is None or other is None:
         return None
     seen: dict[int, int] = {}
+    placed = layers.placed | other.placed
     for index, (source, new) in enumerate(grown.order):
         if new and layers.tensors[source] != other.tensors[index]:
             return index
         if not new and seen.setdefault(layers.kinds[source], other.kinds[index]) != other.kinds[index]:
+            return index
+        if not new and any(layers.settings[source].get(name) != other.settings[index].get(name) for name in placed):
             return index
     return None

@@ -17,12 +17,13 @@ from net2net.pretrained import Changes, Search, bare_model, lengths, per_layer, 
 
 @dataclass(frozen=True)
 class Layers:
-    """A list of layers: its path, the kind of each layer (layers of one kind differ in their index only), and the names
-    of the tensors of each."""
+    """A list of layers: its path, the kind of each layer (layers of one kind differ in their index only), the names of
+    the tensors of each, and its settings but for whole numbers, which may be sizes."""
 
     path: str
     kinds: tuple[int, ...]
     tensors: tuple[frozenset[str], ...]
+    settings: tuple[dict[str, Any], ...]
 
     def __len__(self) -> int:
         return len(self.kinds)
@@ -38,6 +39,12 @@ class Layers:
                 return count
         return max(2, *(self.kinds.index(kind) + 1 for kind in set(self.kinds)))
 
+    @property
+    def placed(self) -> set[str]:
+        """The settings that aren't the same for all layers: their class has them from the place of a layer."""
+        every = {name for own in self.settings for name in own}
+        return {name for name in every if len({own.get(name) for own in self.settings}) > 1}
+
     def template(self, source: int, is_last: bool) -> int:
         """Which of the needed layers stands for one that is, or copies, the layer `source` of the teacher."""
         kind, last = self.kinds[source], min(self.needed, len(self)) - 1
@@ -52,7 +59,8 @@ def lists_of_layers(model: nn.Module) -> list[Layers]:
         if isinstance(module, nn.ModuleList) and len(module) > 1 and not inside:
             kinds = _kinds(list(module))
             if len(set(map(type, module))) == 1 or len(set(kinds)) < len(kinds):
-                found.append(Layers(path, kinds, tuple(frozenset(layer.state_dict()) for layer in module)))
+                tensors = tuple(frozenset(layer.state_dict()) for layer in module)
+                found.append(Layers(path, kinds, tensors, tuple(map(_told, module))))
     return found
 
 
@@ -76,6 +84,10 @@ def _plain(layer: nn.Module) -> Iterator[tuple[str, Any]]:
             plain = isinstance(value, (bool, int, float, str)) and not name.startswith("_")
             if plain and name != "training" and "drop" not in name:
                 yield f"{path}.{name}", value
+
+
+def _told(layer: nn.Module) -> dict[str, Any]:
+    return {name: value for name, value in _plain(layer) if isinstance(value, (bool, float, str))}
 
 
 def shallow(model: nn.Module, config: Any, lists: list[Layers], like: Any = None) -> nn.Module:
