@@ -1,4 +1,4 @@
-"""A growth in depth that computes the same in eval mode and something else in train mode."""
+"""A growth in depth that computes the same in eval mode and something else in train mode: drop rates, penalties."""
 
 from __future__ import annotations
 
@@ -7,9 +7,30 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from net2net.capture import Example, capture, with_train_mode
+from net2net.capture import Example, capture, structural_copy, with_train_mode
 from net2net.errors import CaptureError, FixedDimensionError
 from net2net.proof import Verification
+
+
+def differs_in_train_mode(verification: Verification) -> bool:
+    """Whether a student diverges in train mode and nowhere else."""
+    wrong = {name for name, error in verification.errors.items() if not error <= verification.tolerance}
+    return not verification.passed and bool(wrong) and all(name.startswith("train/") for name in wrong)
+
+
+def rates_off(model: nn.Module) -> nn.Module | None:
+    """A copy whose drop rates are 0, with the model's own tensors; None if it has none.
+
+    A class gives each layer a rate by its number and by how many there are (stochastic depth). What is dropped is
+    random; that its expectation is scaled by the rate isn't, so other rates are another function in train mode.
+    """
+    copied, found = structural_copy(model), False
+    for module in copied.modules():
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float) and 0 < value < 1:
+                setattr(module, name, 0.0)
+                found = True
+    return copied if found else None
 
 
 def refuse_by_train_mode(verification: Verification, teacher: nn.Module, examples: Sequence[Example]) -> None:
@@ -20,8 +41,7 @@ def refuse_by_train_mode(verification: Verification, teacher: nn.Module, example
     Raises:
         FixedDimensionError: there is such an operation.
     """
-    wrong = {name for name, error in verification.errors.items() if not error <= verification.tolerance}
-    if verification.passed or not wrong or not all(name.startswith("train/") for name in wrong):
+    if not differs_in_train_mode(verification):
         return
     where = _only_in_train_mode(teacher, next(e for e in examples if not e.train))
     if where is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from net2net._version import __version__
-from net2net.analysis import Size, analyze
+from net2net.analysis import Size, analyze, analyze_examples
 from net2net.depth import DepthOptions
 from net2net.errors import CheckpointError, NeedsMemory
 from net2net.huggingface._config import check_saves, new_config
@@ -67,8 +67,10 @@ def plan_checkpoint(
     found = depends_on_depth(teacher, small, lists)
     if found is not None:
         raise NeedsMemory(f"'{found}' depends on the number of layers.")
-    grown, config = depth_edits(folder, small, analysis, lists, asked, depth)
+    of_one = analysis if len(analysis.examples) == 1 else analyze_examples(small, analysis.examples[:1])
+    grown, config = depth_edits(folder, small, of_one, lists, asked, depth)
     student_small = _small_student(teacher, (folder.config, config, asked), lists)
+    _check_parts(small, student_small)
     grouped = more_key_value_heads(small, student_small, (folder.config, asked), sizes, options)
     width = grouped or plan_of(small, analysis, student_small, None, options)
     for _, key, value in eps_in_configs(student_small, width.attributes):
@@ -128,6 +130,14 @@ def small_model(model: nn.Module, config: Any, lists: list[Layers]) -> nn.Module
         return shallow(model, config, lists)
     except CheckpointError:
         return model
+
+
+def _check_parts(small: nn.Module, student: nn.Module) -> None:
+    """Lists inside lists, as the blocks of stages are, have the same number of layers in both small models."""
+    for path, module in student.named_modules():
+        known = dict(small.named_modules()).get(path)
+        if isinstance(module, nn.ModuleList) and isinstance(known, nn.ModuleList) and len(known) != len(module):
+            raise NeedsMemory(f"'{path}' gets deeper, which is a list inside a list of layers.")
 
 
 def _small_student(teacher: nn.Module, configs: tuple[Any, Any, Any], lists: list[Layers]) -> nn.Module:

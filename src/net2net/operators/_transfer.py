@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from net2net.analysis import analyze
+from net2net.analysis import Analysis, analyze, analyze_examples
 from net2net.apply import grow_state
 from net2net.capture import (
     Example,
@@ -20,7 +20,7 @@ from net2net.capture import (
     unobserved,
 )
 from net2net.depth import DepthOptions
-from net2net.errors import GrowthError
+from net2net.errors import GrowthError, StudentMismatchError
 from net2net.growth import Growth, known_of_width, proved, state_of
 from net2net.operators._alive import learning, told
 from net2net.operators._as_deep import as_deep
@@ -91,8 +91,26 @@ def _wider(
     teacher: nn.Module, deeper: Made | None, student: nn.Module, inputs: tuple[Example, ...], options: WidthOptions
 ) -> Growth:
     """Set the student's weights from a teacher that is as deep as it is."""
-    source = teacher if deeper is None else deeper.student
-    analysis = analyze(source, inputs)
+    analysis = analyze(teacher if deeper is None else deeper.student, inputs)
+    try:
+        return _along(analysis, teacher, deeper, student, inputs, options)
+    except StudentMismatchError:
+        if all(example in inputs for example in analysis.examples):
+            raise
+    # In train mode a class may run other operations by the number of its layers (drop rates): the proof runs that mode.
+    analysis = analyze_examples(analysis.sites.model, inputs)
+    return _along(analysis, teacher, deeper, student, inputs, options)
+
+
+def _along(
+    analysis: Analysis,
+    teacher: nn.Module,
+    deeper: Made | None,
+    student: nn.Module,
+    inputs: tuple[Example, ...],
+    options: WidthOptions,
+) -> Growth:
+    source = analysis.sites.model
     weights = state_of(source, analysis)
 
     def state_for(plan: Plan) -> dict[str, torch.Tensor]:
