@@ -305,3 +305,48 @@ def test_a_plan_is_as_good_as_its_worst_step() -> None:
     assert wider.plan.preserves == "exact" and wider.plan.after(copied.plan).preserves == "none"
     both = net2net.grow(teacher, x, where={"blocks": 1}, sizes={"blocks.0.up": 40}, init="stack")
     assert both.plan.preserves == "none" and both.verification.max_relative_error > 1e-2
+
+
+class DropPath(nn.Module):
+    """Stochastic depth, as vision models write it."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.drop_prob = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0.0:
+            return x
+        keep = 1 - self.drop_prob
+        return x / keep * (keep + torch.rand(len(x), 1, dtype=x.dtype)).floor()
+
+
+class Dropped(nn.Module):
+    def __init__(self, width: int, rate: float) -> None:
+        super().__init__()
+        self.inner, self.outer = nn.Linear(width, 7), nn.Linear(7, width)
+        self.drop_path = DropPath(rate) if rate else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.drop_path(self.outer(torch.tanh(self.inner(x))))
+
+
+def stochastic(blocks: int, width: int = 5) -> nn.Module:
+    rates = [0.2 * k / (blocks - 1) for k in range(blocks)]
+    return nn.Sequential(nn.Linear(4, width), *(Dropped(width, rate) for rate in rates), nn.Linear(width, 3)).double()
+
+
+@pytest.mark.parametrize(("blocks", "width"), [(3, 5), (4, 5), (5, 8)])
+def test_drop_rates_by_the_number_of_layers(blocks: int, width: int) -> None:
+    """What is dropped is random; the rates of a deeper network are its own."""
+    teacher, student = trained(stochastic(2)), stochastic(blocks, width)
+    growth = net2net.transfer(teacher, student, X)
+    assert any("drop rates" in note for note in growth.verification.notes)
+    assert student[-2].drop_path.drop_prob == pytest.approx(0.2)
+    for network in (teacher, student):
+        for module in network.modules():
+            if isinstance(module, DropPath):
+                module.drop_prob = 0.0
+    for training in (False, True):
+        teacher.train(training), student.train(training)
+        assert (student(X) - teacher(X)).abs().max() <= 1e-10 * teacher(X).abs().max()

@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "families.md"
 
 
 @pytest.mark.thin(3)
-@pytest.mark.parametrize("name", ["gpt2", "bert", "t5", "gemma3", "qwen3", "gpt_neox", "clip"])
+@pytest.mark.parametrize("name", ["t5", "bert", "gpt2", "beit", "qwen3", "gpt_neox", "gemma3", "clip"])
 def test_wider_and_deeper(name: str, tmp_path: Path) -> None:
     if name not in MODELS:
         pytest.skip("transformers is not installed")
@@ -28,6 +28,14 @@ def test_wider_and_deeper(name: str, tmp_path: Path) -> None:
     outcome = family.grow({**widths(config)[0], **depths(config)[0]})
     assert outcome.exact, outcome
     assert not outcome.in_memory  # the files of GPT-NeoX name their tensors otherwise than its modules
+
+
+def test_what_a_class_sets_by_the_place_of_a_layer_stays(tmp_path: Path) -> None:
+    """DiffLlama weighs its two attentions by the number of the layer: new ones come after the teacher's."""
+    if "diffllama" not in MODELS:
+        pytest.skip("transformers is not installed")
+    outcome = Family(MODELS["diffllama"], tmp_path).grow({"num_hidden_layers": "2x"})
+    assert outcome.exact and not outcome.in_memory, outcome
 
 
 @pytest.mark.sweep
