@@ -24,7 +24,7 @@ def reproduce(
         str,
         typer.Argument(
             help="wider, deeper or explore (the paper's), language, late-depth, late-width, chain, "
-            "chain-towers, experts, search or surgery."
+            "chain-towers, experts, nexus, search or surgery."
         ),
     ],
     data: Annotated[

@@ -20,6 +20,9 @@ from net2net.experiments._frontier_report import write_frontier
 from net2net.experiments._images import load_images
 from net2net.experiments._late import SCALES, Late, Scale, late_depth
 from net2net.experiments._late_width import late_width
+from net2net.experiments._nexus import SIZES as NEXUS
+from net2net.experiments._nexus_report import write_nexus
+from net2net.experiments._nexus_run import run_nexus
 from net2net.experiments._search import reproduce_search
 from net2net.experiments._surgery import operate
 from net2net.experiments._surgery_report import write_surgery
@@ -129,6 +132,16 @@ def _experts(order: Order) -> Outcome:
     return write_experts(found, order.folder)
 
 
+def _nexus(order: Order) -> Outcome:
+    if order.budget not in NEXUS:
+        raise OptionError(f"there is no budget {order.budget!r}; use one of {', '.join(NEXUS)}.")
+    size = NEXUS[order.budget]
+    size = size if order.steps is None else replace(size, steps=order.steps)
+    text = TextTask(load_text(order.data), size.batch, size.length, size.windows)
+    found = run_nexus(text, size, order.folder, seeds=order.seeds, device=order.device, progress=order.progress)
+    return write_nexus(found, order.folder)
+
+
 # A new experiment with a harness of its own is a function and its name here.
 STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
     "chain": _chain,
@@ -136,6 +149,7 @@ STUDIES: Mapping[str, Callable[[Order], Outcome]] = {
     "experts": _experts,
     "late-depth": _late(late_depth),
     "late-width": _late(late_width),
+    "nexus": _nexus,
     "search": _search,
     "surgery": _surgery,
 }

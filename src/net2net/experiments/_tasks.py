@@ -15,6 +15,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from net2net.experiments._images import ImageData, batches, normalised
 from net2net.experiments._inception import Inception, InceptionShape
 from net2net.experiments._language import Language, LanguageShape
+from net2net.experiments._nexus import NexusShape
 from net2net.experiments._text import TextData, consecutive, windows
 
 # The longest rise of the learning rate at the start of a run, in steps; the library's own after a growth.
@@ -118,8 +119,9 @@ class TextTask:
     def settings(self) -> dict[str, Any]:
         return {"batch": self.batch, "length": self.length, "training": len(self.data.training)}
 
-    def build(self, shape: LanguageShape) -> nn.Module:
-        return Language(shape, self.data.vocabulary)
+    def build(self, shape: LanguageShape | NexusShape) -> nn.Module:
+        vocabulary = self.data.vocabulary
+        return shape.build(vocabulary) if isinstance(shape, NexusShape) else Language(shape, vocabulary)
 
     def batches(self, steps: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
         return windows(self.data.training, self.length, self.batch, steps, seed)

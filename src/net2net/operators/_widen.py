@@ -46,8 +46,9 @@ def widen(
             of these: every branch that one of them runs grows, and is proved.
         how: "zero_out" (new units random on the way in, zero on the way out), "split" (copies of units whose
             outgoing weights are shared out), "pair" (random pairs with opposite outgoing weights), "zero_in"
-            (zeros on the way in instead), "random_pad" (the baseline: not function-preserving), or a way of your own
-            (`net2net.register_how`). By default "zero_out" where the dimension allows it, else "split".
+            (zeros on the way in instead), "all_zero" (zeros on both, for comparison: such units are dead),
+            "random_pad" (the baseline: not function-preserving), or a way of your own (`net2net.register_how`). By
+            default "zero_out" where the dimension allows it, else "split".
         shares: of the copies of a unit: "uneven" (1 : 2 : ...; copies are no twins) or "even".
         noise: None, "zero_sum" (exact), "paper" (approximate) or a `NoiseSpec`.
         seed: of every random draw.

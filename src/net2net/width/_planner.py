@@ -94,7 +94,7 @@ class _Planner:
         elif way.zeros is None:
             needs = FreshNeeds(contracted=self.sites.contracted(atom))
         else:
-            needs = self.sites.fresh_needs(atom, inward=way.zeros == "in")
+            needs = self.sites.fresh_needs(atom, inward=way.zeros in ("in", "both"))
             if self.keep_eps and self.options.how is None and any(norm.eps != 0.0 for norm in needs.norms):
                 raise NotPossible("the config can't carry the eps that the norms over new units would need")
             if way.cancels and (uniform or set(needs.rules) - needs.contracted):
@@ -218,6 +218,8 @@ class _Planner:
                 return AxisMap(units.source, units.shares)
             return AxisMap(units.source, gradient=units.shares)
         rule: Fresh = how.fill if how.cancels and contracted else needs.rules.get(place, how.fill)
+        if how.zeros == "both" and rule == "random":
+            rule = "zero"
         fresh = np.where(units.source < 0, FRESH.index(rule), 0).astype(np.uint8)
         partner = units.partner
         if how.cancels and partner is not None and contracted:

@@ -52,14 +52,14 @@ class How:
     """A way to make new units, and what it means for the weights around them.
 
     `copies` says that new units copy old ones, whose outgoing weights are shared out; else they are new, with zeros on
-    the way `zeros` ("out", "in", or None: on neither). `cancels`: on the way out they stand in pairs of opposite sign
-    instead of zeros. `fill` is what the other weights of new units start as. `preserves` is what it promises.
+    the way `zeros` ("out", "in", "both" or None: on neither). `cancels`: on the way out they stand in pairs of opposite
+    sign instead of zeros. `fill` is what the other weights of new units start as. `preserves` is what it promises.
     """
 
     name: str
     make: Callable[[UnitRequest], UnitMap]
     copies: bool = False
-    zeros: Literal["out", "in"] | None = "out"
+    zeros: Literal["out", "in", "both"] | None = "out"
     cancels: bool = False
     fill: Fresh = "random"
     preserves: Preservation = "exact"
@@ -73,7 +73,7 @@ def register_how(
     name: str,
     *,
     copies: bool = False,
-    zeros: Literal["out", "in"] | None = "out",
+    zeros: Literal["out", "in", "both"] | None = "out",
     cancels: bool = False,
     fill: Fresh = "random",
     preserves: Preservation = "exact",
@@ -149,6 +149,7 @@ def _split(request: UnitRequest) -> UnitMap:
 
 @register_how("zero_out")
 @register_how("zero_in", zeros="in")
+@register_how("all_zero", zeros="both")
 @register_how("random_pad", zeros=None, fill="initial", preserves="none")
 def _new(request: UnitRequest) -> UnitMap:
     """Units that copy none."""
