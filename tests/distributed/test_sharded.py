@@ -118,6 +118,12 @@ def tensors_of(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, 
     return {n: (t.full_tensor() if isinstance(t, DTensor) else t).detach().clone() for n, t in found.items()}
 
 
+def entries_held(tensor: Tensor) -> int:
+    """How many entries are in memory for a rank's part: a view keeps all that it is a view of."""
+    part = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return part.untyped_storage().nbytes() // part.element_size()
+
+
 def sharded(rank: int, count: int, make: Any, plan: Any, shard: Any, cls: Any, options: dict[str, Any]) -> Any:
     model, x = make()
     shard(model)
@@ -125,7 +131,8 @@ def sharded(rank: int, count: int, make: Any, plan: Any, shard: Any, cls: Any, o
     before = tensors_of(model, optimizer)
     given = None if shard is fsdp else shard
     growth = net2net.distributed.grow(model, plan, x, optimizer=optimizer, parallelize=given, ramp=0)
-    local = sum(p.to_local().numel() for p in growth.student.parameters() if isinstance(p, DTensor))
+    held = [[p, *growth.optimizer.state[p].values()] for p in growth.student.parameters()]
+    local = max(sum(entries) for entries in zip(*(map(entries_held, some) for some in held), strict=True))
     layouts = {n: str(p.placements) for n, p in growth.student.named_parameters() if isinstance(p, DTensor)}
     theirs = {n: str(p.placements) for n, p in model.named_parameters() if isinstance(p, DTensor)}
     after = tensors_of(model, optimizer)
