@@ -1,4 +1,4 @@
-"""Two towers of images and captions: the captions, the contrastive loss, exact growth, and the whole study in small."""
+"""Two towers of images and captions: the captions, the contrastive loss, exact growth."""
 
 from __future__ import annotations
 
