@@ -31,6 +31,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/hybrids.py
 	$(BIN)/python benchmarks/checkpoint.py
+	$(BIN)/python benchmarks/sharded.py
 
 models: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m zoo.table docs/models.md
