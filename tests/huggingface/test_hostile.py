@@ -123,7 +123,7 @@ def at_most(seconds: int, megabytes: int) -> Iterator[None]:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    check(tmp_path / "nothing", "config.json")
+    check(tmp_path / "nothing", "doesn't exist")
 
 
 @pytest.mark.parametrize("left", [0, 1, 7, 8, 9, 100, -1, -9])
